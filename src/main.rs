@@ -1,0 +1,3 @@
+//! The `sidedoor` command.
+
+fn main() {}
