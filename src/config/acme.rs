@@ -1,0 +1,197 @@
+//! `[acme]` and an app's overrides of it: which CA, which account, which kind of certificate.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::reader::Section;
+
+/// Names for well-known directories.
+const PRESETS: [(&str, &str); 7] = [
+    (
+        "letsencrypt",
+        "https://acme-v02.api.letsencrypt.org/directory",
+    ),
+    (
+        "letsencrypt-staging",
+        "https://acme-staging-v02.api.letsencrypt.org/directory",
+    ),
+    ("zerossl", "https://acme.zerossl.com/v2/DV90"),
+    ("google", "https://dv.acme-v02.api.pki.goog/directory"),
+    (
+        "google-staging",
+        "https://dv.acme-v02.test-api.pki.goog/directory",
+    ),
+    ("ssl.com", "https://acme.ssl.com/sslcom-dv-ecc"),
+    ("actalis", "https://acme-api.actalis.com/acme/directory"),
+];
+
+/// How certificates are ordered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acme {
+    /// The CAs, tried in this order.
+    pub directories: Vec<Directory>,
+    /// E-mail addresses for the account.
+    pub contact: Vec<String>,
+    /// Whether the operator agrees to the CA's terms of service (RFC 8555 7.3.3).
+    pub accept_terms: bool,
+    /// Further trust anchors for a private CA's own HTTPS.
+    pub ca_file: Option<PathBuf>,
+    /// The profile asked for, where the CA has profiles.
+    pub profile: Option<String>,
+    /// External account binding (RFC 8555 7.3.4).
+    pub eab: Option<Eab>,
+    /// How long before its end a certificate is renewed; decided by the CA or by its lifetime unless given.
+    pub renew_before: Option<Duration>,
+}
+
+/// External account binding: what the CA's web site gave out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Eab {
+    /// The key identifier.
+    pub kid: String,
+    /// The file with the HMAC key, in base64url.
+    pub hmac_key_file: PathBuf,
+}
+
+/// The URL of a CA's directory (RFC 8555 7.1.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Directory(String);
+
+impl Directory {
+    /// The URL.
+    pub fn url(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Why a directory was refused.
+#[derive(Debug, thiserror::Error)]
+#[error("{given:?} is neither an https URL nor one of {}", PRESETS.map(|(name, _)| name).join(", "))]
+pub struct DirectoryError {
+    given: String,
+}
+
+impl FromStr for Directory {
+    type Err = DirectoryError;
+
+    fn from_str(given: &str) -> Result<Self, DirectoryError> {
+        if let Some((_, url)) = PRESETS.iter().find(|(name, _)| *name == given) {
+            return Ok(Self((*url).to_owned()));
+        }
+        let is_url = given.parse::<http::Uri>().is_ok_and(|url| {
+            url.scheme_str() == Some("https") && url.host().is_some_and(|host| !host.is_empty())
+        });
+        match is_url {
+            true => Ok(Self(given.to_owned())),
+            false => Err(DirectoryError {
+                given: given.to_owned(),
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An e-mail address as far as it matters here: it becomes part of a `mailto:` URL (RFC 8555 7.3).
+struct Mail(String);
+
+impl FromStr for Mail {
+    type Err = &'static str;
+
+    fn from_str(given: &str) -> Result<Self, Self::Err> {
+        let address = given.strip_prefix("mailto:").unwrap_or(given);
+        let plain = address
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !b",;:<>\"()\\?&%".contains(&byte));
+        match address.split_once('@') {
+            Some((user, host))
+                if plain
+                    && !user.is_empty()
+                    && host.parse::<crate::identifier::DnsName>().is_ok() =>
+            {
+                Ok(Self(address.to_owned()))
+            }
+            _ => Err("an e-mail address such as \"ops@example.com\" is expected here"),
+        }
+    }
+}
+
+impl Acme {
+    /// Reads `[acme]`.
+    pub(super) fn read(section: Option<Section<'_>>) -> Self {
+        let mut acme = Self::fallback();
+        if let Some(mut section) = section {
+            acme.override_from(&mut section);
+        }
+        acme
+    }
+
+    /// What holds where nothing is written.
+    fn fallback() -> Self {
+        let (_, url) = PRESETS[0];
+        Self {
+            directories: vec![Directory(url.to_owned())],
+            contact: Vec::new(),
+            accept_terms: false,
+            ca_file: None,
+            profile: None,
+            eab: None,
+            renew_before: None,
+        }
+    }
+
+    /// Takes over each key that is written in `section`.
+    pub(super) fn override_from(&mut self, section: &mut Section<'_>) {
+        if let Some(directories) = section.list("directory") {
+            if directories.is_empty() {
+                section.refuse(
+                    "directory",
+                    "at least one directory is needed; leave the key out for Let's Encrypt",
+                );
+            }
+            self.directories = directories;
+        }
+        if let Some(contact) = section.list::<Mail>("contact") {
+            self.contact = contact.into_iter().map(|mail| mail.0).collect();
+        }
+        if let Some(accept) = section.flag("accept_terms") {
+            self.accept_terms = accept;
+        }
+        if let Some(file) = section.path("ca_file") {
+            self.ca_file = Some(file);
+        }
+        if let Some(profile) = section.string("profile") {
+            self.profile = Some(profile.to_owned());
+        }
+        if let Some(span) = section.span("renew_before") {
+            self.renew_before = Some(span);
+        }
+        if let Some(mut eab) = section.section("eab") {
+            let (kid, file) = (eab.string("kid"), eab.path("hmac_key_file"));
+            match (kid, file) {
+                (Some(kid), Some(hmac_key_file)) => {
+                    self.eab = Some(Eab {
+                        kid: kid.to_owned(),
+                        hmac_key_file,
+                    })
+                }
+                (None, _) if !eab.has("kid") => {
+                    eab.refuse("kid", "the key identifier that the CA gave out is missing")
+                }
+                (_, None) if !eab.has("hmac_key_file") => {
+                    eab.refuse(
+                        "hmac_key_file",
+                        "the file with the HMAC key that the CA gave out is missing",
+                    );
+                }
+                _ => {}
+            }
+        }
+    }
+}
