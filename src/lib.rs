@@ -4,5 +4,6 @@ pub mod address;
 pub mod challenge;
 pub mod config;
 pub mod identifier;
+pub mod nginx;
 pub mod proxy;
 pub mod upstream;
