@@ -1,8 +1,11 @@
 //! sidedoor: a small gate beside nginx's main gate.
 
+pub mod acme;
 pub mod address;
+pub mod certificate;
 pub mod challenge;
 pub mod config;
+pub mod files;
 pub mod identifier;
 pub mod nginx;
 pub mod proxy;

@@ -1,0 +1,1 @@
+//! The ACME protocol (RFC 8555).
