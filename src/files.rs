@@ -34,7 +34,10 @@ impl Entry {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::Absent),
             Err(error) => Err(error),
             Ok(metadata) if metadata.is_symlink() => fs::read_link(path).map(Self::Link),
-            Ok(metadata) => Ok(Self::File(fs::read(path)?, metadata.permissions().mode() & 0o7777)),
+            Ok(metadata) => Ok(Self::File(
+                fs::read(path)?,
+                metadata.permissions().mode() & 0o7777,
+            )),
         }
     }
 
@@ -48,9 +51,15 @@ impl Entry {
             Self::File(bytes, mode) => {
                 let temporary = temporary(path);
                 discard(&temporary)?;
-                let mut file = OpenOptions::new().write(true).create_new(true).mode(*mode).open(&temporary)?;
+                let mut file = OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .mode(*mode)
+                    .open(&temporary)?;
                 file.set_permissions(Permissions::from_mode(*mode))?;
-                file.write_all(bytes).and_then(|()| file.sync_all()).inspect_err(|_| drop(discard(&temporary)))?;
+                file.write_all(bytes)
+                    .and_then(|()| file.sync_all())
+                    .inspect_err(|_| drop(discard(&temporary)))?;
                 fs::rename(&temporary, path).inspect_err(|_| drop(discard(&temporary)))?;
             }
             Self::Link(target) => {
@@ -124,7 +133,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("privkey.pem");
         Entry::File(b"key".to_vec(), 0o600).place(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert!(!format!("{:?}", Entry::read(&path).unwrap()).contains("key"));
     }
 }

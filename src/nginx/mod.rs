@@ -1,7 +1,12 @@
 //! nginx as seen from beside it: how its configuration is read, and what stands in the way of validation.
 
+pub mod change;
 pub mod configuration;
+pub mod control;
+pub mod door;
 pub mod glob;
+pub mod probe;
+pub mod served;
 pub mod syntax;
 pub mod verdict;
 

@@ -1,0 +1,327 @@
+//! The one place that tests and reloads nginx. Requests that arrive while a reload runs share the next one; what nginx
+//! refuses is taken back, alone where nginx names it. Knows neither doors nor certificates: only paths and what stands there.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
+
+use super::change::{Change, Made};
+use super::verdict::{Blame, blamed};
+use crate::command;
+use crate::lock::{Lock, LockError};
+
+/// `nginx -t` takes 24 s with 10,000 hosts (measured); whoever needs more than this has another trouble.
+const TEST_LIMIT: Duration = Duration::from_secs(180);
+const RELOAD_LIMIT: Duration = Duration::from_secs(180);
+/// Other processes of ours hold the lock for one test and one reload.
+const GATHER: Duration = Duration::from_millis(2);
+const LOCK_LIMIT: Duration = Duration::from_secs(600);
+
+/// How nginx is tested and reloaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commands {
+    /// Such as `nginx -t`.
+    pub test: Vec<String>,
+    /// Such as `nginx -s reload`.
+    pub reload: Vec<String>,
+}
+
+/// What became of a request that nginx took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything stood so already; nginx was left alone.
+    Unchanged,
+    /// nginx took the configuration and was told to read it.
+    Reloaded,
+    /// Something of ours is gone from the disk, but nginx could not be told, since its configuration is broken elsewhere.
+    GoneButNotReloaded(String),
+}
+
+/// Why a request failed. What it changed has been put back.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ControlError {
+    /// A path of the request can't be written.
+    #[error("{} can't be written: {reason}", path.display())]
+    Unwritable {
+        /// The path.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// nginx refuses what the request brought.
+    #[error("nginx refuses {}: {words}", path.display())]
+    Refused {
+        /// The path that nginx names.
+        path: PathBuf,
+        /// nginx's own words.
+        words: String,
+    },
+    /// nginx refuses its configuration for a reason that isn't ours.
+    #[error("nginx's configuration is broken, not by sidedoor: {words}")]
+    BrokenElsewhere {
+        /// nginx's own words.
+        words: String,
+    },
+    /// The test or the reload could not be run, or the reload failed.
+    #[error("nginx can't be {verb}: {words}")]
+    NotRun {
+        /// "tested" or "reloaded".
+        verb: &'static str,
+        /// What went wrong.
+        words: String,
+    },
+    /// The process is stopping.
+    #[error("sidedoor is stopping")]
+    Stopping,
+}
+
+impl ControlError {
+    /// What to do about it, in one sentence.
+    pub fn next_step(&self, commands: &Commands) -> String {
+        match self {
+            Self::Unwritable { path, .. } => {
+                let directory = path.parent().unwrap_or(path);
+                format!("let the user who runs sidedoor write to {}", directory.display())
+            }
+            Self::Refused { .. } => "nothing was changed; run `sidedoor check` to see which rule is in the way".into(),
+            Self::BrokenElsewhere { .. } => format!("mend the file that nginx names, until `{}` passes", commands.test.join(" ")),
+            Self::NotRun { verb: "tested", .. } => "check nginx.test in the configuration: it is the command that tests nginx's configuration".into(),
+            Self::NotRun { .. } => "check that nginx is running, and nginx.reload in the configuration".into(),
+            Self::Stopping => "try again once it runs".into(),
+        }
+    }
+}
+
+/// How far a request has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Its changes are on disk.
+    Written,
+    /// `nginx -t` has passed.
+    Tested,
+    /// nginx was told to read its configuration.
+    Reloaded,
+}
+
+/// Hears how far a request has come.
+pub type Listener = Box<dyn Fn(Stage) + Send + Sync>;
+
+struct Request {
+    changes: Vec<Change>,
+    listener: Listener,
+    answer: oneshot::Sender<Result<Outcome, ControlError>>,
+}
+
+/// Tests and reloads nginx for everybody in this process, and takes turns with other processes of ours.
+#[derive(Debug)]
+pub struct Control {
+    requests: mpsc::UnboundedSender<Request>,
+}
+
+impl Control {
+    /// A control, and the task that does its work: it ends when the last `Control` is gone and all requests are done.
+    /// `lock` is a file that all processes of ours share.
+    pub fn new(commands: Commands, lock: PathBuf) -> (Self, impl Future<Output = ()> + Send) {
+        let (requests, mut arriving) = mpsc::unbounded_channel::<Request>();
+        let serve = async move {
+            while let Some(first) = arriving.recv().await {
+                // Requests that belong together are made one after the other; they shall share a reload.
+                sleep(GATHER).await;
+                let mut batch = vec![first];
+                while let Ok(next) = arriving.try_recv() {
+                    batch.push(next);
+                }
+                serve(&commands, &lock, batch).await;
+            }
+        };
+        (Self { requests }, serve)
+    }
+
+    /// Makes these changes, all or none, and has nginx take them. Without changes, nginx is tested and reloaded all the same.
+    ///
+    /// The request is carried out even if the future is dropped.
+    pub fn apply(
+        &self,
+        changes: Vec<Change>,
+        listener: Listener,
+    ) -> impl Future<Output = Result<Outcome, ControlError>> + Send + use<> {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.requests.send(Request {
+            changes,
+            listener,
+            answer,
+        });
+        async move {
+            sent.map_err(|_| ControlError::Stopping)?;
+            answered.await.unwrap_or(Err(ControlError::Stopping))
+        }
+    }
+}
+
+/// A request whose changes are on disk.
+struct Running {
+    made: Vec<Made>,
+    listener: Listener,
+    answer: oneshot::Sender<Result<Outcome, ControlError>>,
+}
+
+impl Running {
+    fn finish(self, result: Result<Outcome, ControlError>) {
+        // Whoever asked may be gone; the work was done all the same.
+        let _ = self.answer.send(result);
+    }
+
+    fn blamed_by(&self, file: &Path) -> Option<&Path> {
+        self.made
+            .iter()
+            .find(|made| made.is_blamed_by(file))
+            .map(Made::path)
+    }
+
+    /// Puts back what was there before. A request that only took things away has done what it could.
+    fn fail(self, error: ControlError) {
+        let only_gone = !self.made.is_empty() && self.made.iter().all(Made::stays);
+        for made in self.made.iter().rev() {
+            if let Err(problem) = made.take_back() {
+                tracing::error!(path = %made.path().display(), error = %problem, "what was there before can't be put back");
+            }
+        }
+        let result = match only_gone {
+            true => Ok(Outcome::GoneButNotReloaded(error.to_string())),
+            false => Err(error),
+        };
+        self.finish(result);
+    }
+}
+
+/// One test and one reload for all of `batch`.
+async fn serve(commands: &Commands, lock: &Path, batch: Vec<Request>) {
+    let turn = Lock::wait(lock, LOCK_LIMIT).await;
+    let mut running: Vec<_> = batch
+        .into_iter()
+        .filter_map(|request| make(request, turn.as_ref().err()))
+        .collect();
+    loop {
+        if running.is_empty() {
+            return;
+        }
+        let words = match run(&commands.test, TEST_LIMIT).await {
+            Ok(()) => break,
+            Err(Failure::Refused(words)) => words,
+            Err(Failure::NotRun(words)) => {
+                return fail_all(
+                    running,
+                    &ControlError::NotRun {
+                        verb: "tested",
+                        words,
+                    },
+                );
+            }
+        };
+        let blame = blamed(&words);
+        let culprit = blame.as_ref().and_then(|Blame { file, .. }| {
+            running
+                .iter()
+                .enumerate()
+                .find_map(|(n, one)| Some((n, one.blamed_by(file)?.to_owned())))
+        });
+        match culprit {
+            Some((n, path)) => running
+                .swap_remove(n)
+                .fail(ControlError::Refused { path, words }),
+            None => return fail_all(running, &ControlError::BrokenElsewhere { words }),
+        }
+    }
+    for one in &running {
+        (one.listener)(Stage::Tested);
+    }
+    if let Err(Failure::Refused(words) | Failure::NotRun(words)) =
+        run(&commands.reload, RELOAD_LIMIT).await
+    {
+        return fail_all(
+            running,
+            &ControlError::NotRun {
+                verb: "reloaded",
+                words,
+            },
+        );
+    }
+    tracing::debug!(
+        requests = running.len(),
+        "nginx was told to read its configuration"
+    );
+    for one in running {
+        (one.listener)(Stage::Reloaded);
+        one.finish(Ok(Outcome::Reloaded));
+    }
+}
+
+fn fail_all(running: Vec<Running>, error: &ControlError) {
+    for one in running {
+        one.fail(error.clone());
+    }
+}
+
+/// Makes a request's changes. `None` if it is answered by that.
+fn make(request: Request, no_turn: Option<&LockError>) -> Option<Running> {
+    let Request {
+        changes,
+        listener,
+        answer,
+    } = request;
+    let only_reload = changes.is_empty();
+    let mut running = Running {
+        made: Vec::new(),
+        listener,
+        answer,
+    };
+    if let Some(error) = no_turn {
+        running.fail(ControlError::NotRun {
+            verb: "reloaded",
+            words: error.to_string(),
+        });
+        return None;
+    }
+    for change in changes {
+        let path = change.path.clone();
+        match change.make() {
+            Ok(made) => running.made.extend(made),
+            Err(error) => {
+                running.fail(ControlError::Unwritable {
+                    path,
+                    reason: error.to_string(),
+                });
+                return None;
+            }
+        }
+    }
+    (running.listener)(Stage::Written);
+    if running.made.is_empty() && !only_reload {
+        running.finish(Ok(Outcome::Unchanged));
+        return None;
+    }
+    Some(running)
+}
+
+enum Failure {
+    /// The command ran and said no, in these words.
+    Refused(String),
+    /// The command did not run, or not to its end.
+    NotRun(String),
+}
+
+async fn run(argv: &[String], limit: Duration) -> Result<(), Failure> {
+    match command::run(argv, limit).await {
+        Ok(finished) if finished.status.success() => Ok(()),
+        // `sudo` and the like fail without nginx having said a word.
+        Ok(finished) if finished.output.is_empty() => Err(Failure::NotRun(format!(
+            "{:?} ended with {}",
+            argv.join(" "),
+            finished.status
+        ))),
+        Ok(finished) => Err(Failure::Refused(finished.output)),
+        Err(error) => Err(Failure::NotRun(error.to_string())),
+    }
+}

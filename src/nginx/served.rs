@@ -1,0 +1,169 @@
+//! Which certificate nginx really serves for a name: asked by a TLS handshake, as any visitor would.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::TlsConnector;
+
+use crate::address::Address;
+use crate::identifier::Identifier;
+
+/// One handshake takes a few milliseconds.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
+
+/// A TLS server of nginx's, and the name to ask it for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TlsServer {
+    /// An address on which it listens.
+    pub address: Address,
+    /// Whether that listener wants a PROXY protocol header first.
+    pub proxy_protocol: bool,
+    /// The name to ask for.
+    pub name: Identifier,
+}
+
+/// What came of asking for a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Served {
+    /// The one that was expected.
+    Expected,
+    /// Another one, in DER.
+    Other(Vec<u8>),
+    /// None: nothing listens, or no handshake came about.
+    Nothing(String),
+}
+
+/// Asks until the expected certificate is served, or the time is over; the last answer counts.
+pub async fn wait_for(server: &TlsServer, leaf: &[u8], limit: Duration) -> Served {
+    let start = Instant::now();
+    let mut pause = Duration::from_millis(2);
+    loop {
+        let served = match ask(server).await {
+            Ok(der) if der == leaf => return Served::Expected,
+            Ok(der) => Served::Other(der),
+            Err(error) => Served::Nothing(error.to_string()),
+        };
+        if start.elapsed() >= limit {
+            return served;
+        }
+        sleep(pause).await;
+        pause = (pause * 3 / 2).min(Duration::from_millis(100));
+    }
+}
+
+/// The certificate that is served now, in DER.
+pub async fn ask(server: &TlsServer) -> io::Result<Vec<u8>> {
+    let asked = async {
+        match &server.address {
+            Address::Tcp(address) => shake_hands(connect(*address).await?, server).await,
+            Address::Unix(path) => shake_hands(UnixStream::connect(path).await?, server).await,
+        }
+    };
+    timeout(HANDSHAKE_LIMIT, asked).await.unwrap_or_else(|_| {
+        Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "no handshake in time",
+        ))
+    })
+}
+
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    server: &TlsServer,
+) -> io::Result<Vec<u8>> {
+    if server.proxy_protocol {
+        stream.write_all(b"PROXY UNKNOWN\r\n").await?;
+    }
+    let name = match &server.name {
+        Identifier::Ip(address) => ServerName::from(*address),
+        // A wildcard is served to whatever it covers.
+        Identifier::Dns(name) => {
+            ServerName::try_from(name.as_str().replace('*', "any")).map_err(io::Error::other)?
+        }
+    };
+    let connector = TlsConnector::from(Arc::new(client_config()?));
+    let mut tls = connector.connect(name, stream).await?;
+    let leaf = tls
+        .get_ref()
+        .1
+        .peer_certificates()
+        .and_then(<[_]>::first)
+        .map(|leaf| leaf.to_vec());
+    let _ = tls.shutdown().await;
+    leaf.ok_or_else(|| io::Error::other("no certificate was sent"))
+}
+
+fn client_config() -> io::Result<ClientConfig> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?;
+    Ok(config
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
+        .with_no_client_auth())
+}
+
+/// Takes any certificate: it is only looked at, nothing is sent to whoever serves it.
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _leaf: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(
+            message,
+            leaf,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(
+            message,
+            leaf,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

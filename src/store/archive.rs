@@ -1,0 +1,248 @@
+//! The archive: every version of a name's certificate with its key, and the one link that says which is live.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{Store, StoreError, io_error};
+use crate::files::{self, Entry};
+use crate::identifier::AppName;
+
+/// The files of one version, as certbot names them.
+#[derive(Clone)]
+pub struct Saved {
+    /// `privkey.pem`
+    pub privkey: String,
+    /// `cert.pem`: the leaf.
+    pub cert: String,
+    /// `chain.pem`: what issued it.
+    pub chain: String,
+    /// `fullchain.pem`: both.
+    pub fullchain: String,
+}
+
+impl Saved {
+    fn files(&self) -> [(&'static str, &str); 4] {
+        [
+            ("privkey.pem", &self.privkey),
+            ("cert.pem", &self.cert),
+            ("chain.pem", &self.chain),
+            ("fullchain.pem", &self.fullchain),
+        ]
+    }
+}
+
+/// The number of a version. The placeholder that stands in before the first certificate is number 0.
+pub type Version = u32;
+
+impl Store {
+    fn archive(&self, name: &AppName) -> PathBuf {
+        self.directory.join("archive").join(name.as_str())
+    }
+
+    fn version_path(&self, name: &AppName, version: Version) -> PathBuf {
+        self.archive(name).join(format!("{version:04}"))
+    }
+
+    /// The link that nginx's `ssl_certificate` goes through.
+    pub fn live_link(&self, name: &AppName) -> PathBuf {
+        self.directory.join("live").join(name.as_str())
+    }
+
+    /// Where that link points for a version.
+    pub fn live_target(&self, name: &AppName, version: Version) -> PathBuf {
+        Path::new("../archive")
+            .join(name.as_str())
+            .join(format!("{version:04}"))
+    }
+
+    /// The version that is live.
+    pub fn live_version(&self, name: &AppName) -> Result<Option<Version>, StoreError> {
+        let link = self.live_link(name);
+        match Entry::read(&link).map_err(io_error("read", &link))? {
+            Entry::Link(target) => Ok(version_of(&target)),
+            Entry::Absent | Entry::File(..) => Ok(None),
+        }
+    }
+
+    /// The versions there are, oldest first.
+    pub fn versions(&self, name: &AppName) -> Result<Vec<Version>, StoreError> {
+        let path = self.archive(name);
+        let entries = match fs::read_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(io_error("read", &path))?,
+        };
+        let mut versions = Vec::new();
+        for entry in entries {
+            versions.extend(version_of(&entry.map_err(io_error("read", &path))?.path()));
+        }
+        versions.sort_unstable();
+        Ok(versions)
+    }
+
+    /// Saves the next version, all its files or none.
+    pub fn save_version(&self, name: &AppName, saved: &Saved) -> Result<Version, StoreError> {
+        let version = self.versions(name)?.last().map_or(1, |last| last + 1);
+        self.save_as(name, version, saved)?;
+        Ok(version)
+    }
+
+    /// Saves the placeholder.
+    pub fn save_placeholder(&self, name: &AppName, saved: &Saved) -> Result<Version, StoreError> {
+        if !self.versions(name)?.contains(&0) {
+            self.save_as(name, 0, saved)?;
+        }
+        Ok(0)
+    }
+
+    fn save_as(&self, name: &AppName, version: Version, saved: &Saved) -> Result<(), StoreError> {
+        let path = self.version_path(name, version);
+        let unfinished = files::temporary(&path);
+        match fs::remove_dir_all(&unfinished) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed.map_err(io_error("removed", &unfinished))?,
+        }
+        files::create_directory(&unfinished, 0o700).map_err(io_error("created", &unfinished))?;
+        for (file, text) in saved.files() {
+            let file = unfinished.join(file);
+            Entry::File(text.as_bytes().to_vec(), 0o600)
+                .place(&file)
+                .map_err(io_error("written", &file))?;
+        }
+        fs::rename(&unfinished, &path).map_err(io_error("written", &path))?;
+        files::sync_directory_of(&path).map_err(io_error("written", &path))
+    }
+
+    /// The files of a version.
+    pub fn version(&self, name: &AppName, version: Version) -> Result<Saved, StoreError> {
+        let directory = self.version_path(name, version);
+        let read = |file: &str| {
+            let path = directory.join(file);
+            fs::read_to_string(&path).map_err(io_error("read", &path))
+        };
+        Ok(Saved {
+            privkey: read("privkey.pem")?,
+            cert: read("cert.pem")?,
+            chain: read("chain.pem")?,
+            fullchain: read("fullchain.pem")?,
+        })
+    }
+
+    fn next_key_path(&self, name: &AppName) -> PathBuf {
+        self.archive(name).join("next.pem")
+    }
+
+    /// Keeps the key of an order in flight, so that its certificate is of use after a crash.
+    pub fn save_next_key(&self, name: &AppName, pem: &str) -> Result<(), StoreError> {
+        let directory = self.archive(name);
+        files::create_directory(&directory, 0o700).map_err(io_error("created", &directory))?;
+        let path = self.next_key_path(name);
+        Entry::File(pem.as_bytes().to_vec(), 0o600)
+            .place(&path)
+            .map_err(io_error("written", &path))
+    }
+
+    /// The key of an order in flight.
+    pub fn next_key(&self, name: &AppName) -> Result<Option<String>, StoreError> {
+        let path = self.next_key_path(name);
+        match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => read.map(Some).map_err(io_error("read", &path)),
+        }
+    }
+
+    /// Forgets the key of an order that has ended.
+    pub fn forget_next_key(&self, name: &AppName) -> Result<(), StoreError> {
+        let path = self.next_key_path(name);
+        Entry::Absent
+            .place(&path)
+            .map_err(io_error("removed", &path))
+    }
+}
+
+fn version_of(path: &Path) -> Option<Version> {
+    let name = path.file_name()?.to_str()?;
+    (name.len() >= 4 && name.bytes().all(|byte| byte.is_ascii_digit()))
+        .then(|| name.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn saved(text: &str) -> Saved {
+        Saved {
+            privkey: format!("{text} key"),
+            cert: format!("{text} cert"),
+            chain: String::new(),
+            fullchain: format!("{text} cert"),
+        }
+    }
+
+    #[test]
+    fn versions_count_up_and_are_read_as_they_were_saved() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let name = "shop".parse().unwrap();
+        assert_eq!(
+            store
+                .save_placeholder(&name, &saved("placeholder"))
+                .unwrap(),
+            0
+        );
+        assert_eq!(store.save_version(&name, &saved("first")).unwrap(), 1);
+        assert_eq!(store.save_version(&name, &saved("second")).unwrap(), 2);
+        assert_eq!(store.versions(&name).unwrap(), [0, 1, 2]);
+        assert_eq!(store.version(&name, 1).unwrap().privkey, "first key");
+        let key = directory.path().join("archive/shop/0002/privkey.pem");
+        assert_eq!(
+            fs::metadata(key).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+    }
+
+    #[test]
+    fn a_version_that_was_cut_short_by_a_crash_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let name = "shop".parse().unwrap();
+        let unfinished = directory.path().join("archive/shop/.0001.new");
+        fs::create_dir_all(&unfinished).unwrap();
+        fs::write(unfinished.join("privkey.pem"), "half").unwrap();
+        assert_eq!(store.versions(&name).unwrap(), [0; 0]);
+        assert_eq!(store.save_version(&name, &saved("first")).unwrap(), 1);
+        assert_eq!(store.version(&name, 1).unwrap().privkey, "first key");
+    }
+
+    #[test]
+    fn the_live_link_says_which_version_is_live() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let name = "shop".parse().unwrap();
+        assert_eq!(store.live_version(&name).unwrap(), None);
+        let version = store.save_version(&name, &saved("first")).unwrap();
+        Entry::Link(store.live_target(&name, version))
+            .place(&store.live_link(&name))
+            .unwrap();
+        assert_eq!(store.live_version(&name).unwrap(), Some(1));
+        assert_eq!(
+            fs::read_to_string(store.live_link(&name).join("privkey.pem")).unwrap(),
+            "first key"
+        );
+    }
+
+    #[test]
+    fn the_key_of_an_order_in_flight_outlives_the_process() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let name = "shop".parse().unwrap();
+        assert_eq!(store.next_key(&name).unwrap(), None);
+        store.save_next_key(&name, "key").unwrap();
+        assert_eq!(store.next_key(&name).unwrap().as_deref(), Some("key"));
+        store.forget_next_key(&name).unwrap();
+        store.forget_next_key(&name).unwrap();
+        assert_eq!(store.next_key(&name).unwrap(), None);
+    }
+}

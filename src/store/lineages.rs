@@ -1,0 +1,74 @@
+//! Lineages: the successive certificates of one name, what is due next and what went wrong last.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::{Store, StoreError, json_names, read_json, write_json};
+use crate::identifier::{AppName, Identifier};
+
+/// What is remembered of one name's certificates. Fields that an older version didn't write have defaults.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Lineage {
+    /// What the certificate is for.
+    pub identifiers: Vec<Identifier>,
+    /// The CA it came from.
+    pub directory: Option<String>,
+    /// An order that was placed and has not ended.
+    pub order: Option<OrderInFlight>,
+    /// A version that nginx refused or didn't serve, and so is not to be put live again.
+    pub rejected: Option<u32>,
+    /// What went wrong since the last success.
+    pub failure: Option<Failure>,
+}
+
+/// An order that was placed and has not ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderInFlight {
+    /// Its URL at the CA.
+    pub url: String,
+    /// The directory it was placed at.
+    pub directory: String,
+    /// What it is for.
+    pub identifiers: Vec<Identifier>,
+    /// When it was placed.
+    #[serde(with = "time::serde::rfc3339")]
+    pub placed: OffsetDateTime,
+}
+
+/// What went wrong last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// When.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// What happened, in one sentence.
+    pub what: String,
+    /// What to do, in one sentence.
+    pub next_step: String,
+    /// How many attempts have failed since the last success.
+    pub attempts: u32,
+}
+
+impl Store {
+    fn lineage_path(&self, name: &AppName) -> PathBuf {
+        self.directory.join(format!("lineages/{name}.json"))
+    }
+
+    /// What is remembered of a name; nothing at first.
+    pub fn lineage(&self, name: &AppName) -> Result<Lineage, StoreError> {
+        Ok(read_json(&self.lineage_path(name))?.unwrap_or_default())
+    }
+
+    /// Remembers.
+    pub fn save_lineage(&self, name: &AppName, lineage: &Lineage) -> Result<(), StoreError> {
+        write_json(&self.lineage_path(name), lineage)
+    }
+
+    /// Every name that something is remembered of.
+    pub fn lineages(&self) -> Result<Vec<AppName>, StoreError> {
+        json_names(&self.directory.join("lineages"))
+    }
+}

@@ -1,0 +1,319 @@
+//! What is kept on disk, and the one place that knows where: accounts, certificates, lineages, leases and locks.
+//!
+//! ```text
+//! accounts/<directory>/account.json
+//! archive/<name>/0001/{privkey,cert,chain,fullchain}.pem
+//! archive/<name>/next.pem                         the key of an order in flight
+//! live/<name> -> ../archive/<name>/0001
+//! lineages/<name>.json
+//! doors/<app>.json
+//! locks/
+//! ```
+
+mod archive;
+mod leases;
+mod lineages;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::files::{self, Entry};
+use crate::identifier::AppName;
+use crate::lock::{Lock, LockError};
+
+pub use archive::{Saved, Version};
+pub use leases::Lease;
+pub use lineages::{Failure, Lineage, OrderInFlight};
+
+/// Why the state could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The system refused.
+    #[error("{} can't be {verb}: {source}", path.display())]
+    Io {
+        /// "read", "written", …
+        verb: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file of ours is no longer what we wrote. It has been set aside.
+    #[error("{} was unreadable ({reason}) and has been set aside as {}", path.display(), aside.display())]
+    SetAside {
+        /// The file.
+        path: PathBuf,
+        /// Where it is now.
+        aside: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Somebody holds a lock for too long.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+}
+
+impl StoreError {
+    /// What to do about it, in one sentence.
+    pub fn next_step(&self) -> String {
+        match self {
+            Self::Io { path, .. } => format!(
+                "let the user who runs sidedoor read and write {}, and see that the disk has room",
+                path.display()
+            ),
+            Self::SetAside { .. } => "run the command again: it starts without that file".into(),
+            Self::Lock(LockError::Held { .. }) => {
+                "wait until the other sidedoor process has ended, or stop it".into()
+            }
+            Self::Lock(LockError::Io { path, .. }) => {
+                format!("let the user who runs sidedoor write {}", path.display())
+            }
+        }
+    }
+}
+
+fn io_error<'a>(
+    verb: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> StoreError + use<'a> {
+    move |source| StoreError::Io {
+        verb,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// The state directory.
+#[derive(Debug, Clone)]
+pub struct Store {
+    directory: PathBuf,
+}
+
+impl Store {
+    /// Opens the state directory, and makes it where it is missing (mode 0700).
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        for part in ["accounts", "archive", "live", "lineages", "doors", "locks"] {
+            let path = directory.join(part);
+            files::create_directory(&path, 0o700).map_err(io_error("created", &path))?;
+        }
+        Ok(Self {
+            directory: directory.to_owned(),
+        })
+    }
+
+    /// Whether there is room and permission to write. Asked before an order is placed.
+    pub fn probe_writable(&self) -> Result<(), StoreError> {
+        let path = self.directory.join("lineages/.writable");
+        // As much as a certificate with its key and chain takes.
+        let room = Entry::File(vec![0; 32 * 1024], 0o600);
+        let written = room.place(&path).map_err(io_error("written", &path));
+        written.and_then(|()| {
+            Entry::Absent
+                .place(&path)
+                .map_err(io_error("written", &path))
+        })
+    }
+
+    /// The lock that one lineage's changes are made under.
+    pub async fn lock_lineage(&self, name: &AppName, limit: Duration) -> Result<Lock, StoreError> {
+        Ok(Lock::wait(&self.lock_path("lineage", name.as_str()), limit).await?)
+    }
+
+    /// The lock of an app's door: whoever holds it is alive.
+    pub fn door_lock(&self, app: &AppName) -> PathBuf {
+        self.lock_path("door", app.as_str())
+    }
+
+    /// The lock under which nginx is tested and reloaded.
+    pub fn nginx_lock(&self) -> PathBuf {
+        self.lock_path("nginx", "reload")
+    }
+
+    fn lock_path(&self, kind: &str, name: &str) -> PathBuf {
+        self.directory.join(format!("locks/{kind}-{name}.lock"))
+    }
+
+    /// The lock under which an account is made.
+    pub async fn lock_account(
+        &self,
+        directory_url: &str,
+        limit: Duration,
+    ) -> Result<Lock, StoreError> {
+        Ok(Lock::wait(
+            &self.lock_path("account", &directory_name(directory_url)),
+            limit,
+        )
+        .await?)
+    }
+
+    /// The account at a directory, as it was saved.
+    pub fn account<T: DeserializeOwned>(
+        &self,
+        directory_url: &str,
+    ) -> Result<Option<T>, StoreError> {
+        read_json(&self.account_path(directory_url))
+    }
+
+    /// Saves the account at a directory (mode 0600).
+    pub fn save_account<T: Serialize>(
+        &self,
+        directory_url: &str,
+        account: &T,
+    ) -> Result<(), StoreError> {
+        write_json(&self.account_path(directory_url), account)
+    }
+
+    fn account_path(&self, directory_url: &str) -> PathBuf {
+        self.directory
+            .join("accounts")
+            .join(directory_name(directory_url))
+            .join("account.json")
+    }
+}
+
+/// A directory's URL as one path component: its host and path, all that is neither letter, digit, dot nor hyphen spelt `_`.
+fn directory_name(url: &str) -> String {
+    let rest = url.strip_prefix("https://").unwrap_or(url);
+    rest.chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || ".-".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect::<String>()
+        .replace("..", "__")
+}
+
+/// Reads one of our JSON files. One that can't be understood is set aside, never deleted.
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
+    let bytes = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(io_error("read", path))?,
+    };
+    match serde_json::from_slice(&bytes) {
+        Ok(value) => Ok(Some(value)),
+        Err(error) => {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let aside = path.with_file_name(format!("{name}.unreadable"));
+            fs::rename(path, &aside).map_err(io_error("set aside", path))?;
+            Err(StoreError::SetAside {
+                path: path.to_owned(),
+                aside,
+                reason: error.to_string(),
+            })
+        }
+    }
+}
+
+/// Writes one of our JSON files (mode 0600), and its directory where it is missing.
+fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
+    if let Some(directory) = path.parent() {
+        files::create_directory(directory, 0o700).map_err(io_error("created", directory))?;
+    }
+    let mut bytes = serde_json::to_vec_pretty(value)
+        .map_err(|error| io_error("written", path)(error.into()))?;
+    bytes.push(b'\n');
+    Entry::File(bytes, 0o600)
+        .place(path)
+        .map_err(io_error("written", path))
+}
+
+/// The names of the `.json` files in a directory that are well-formed names of ours.
+fn json_names(directory: &Path) -> Result<Vec<AppName>, StoreError> {
+    let entries = fs::read_dir(directory).map_err(io_error("read", directory))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let file = entry.map_err(io_error("read", directory))?.file_name();
+        let name = file.to_str().and_then(|file| file.strip_suffix(".json"));
+        names.extend(name.and_then(|name| name.parse().ok()));
+    }
+    names.sort();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_url_becomes_one_path_component() {
+        for (url, name) in [
+            (
+                "https://acme-v02.api.letsencrypt.org/directory",
+                "acme-v02.api.letsencrypt.org_directory",
+            ),
+            ("https://127.0.0.1:14000/dir", "127.0.0.1_14000_dir"),
+            ("https://[::1]:14000/../dir", "___1__14000____dir"),
+        ] {
+            assert_eq!(directory_name(url), name);
+        }
+    }
+
+    #[test]
+    fn only_its_owner_reads_the_state() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("state");
+        let store = Store::open(&state).unwrap();
+        store
+            .save_account("https://ca.example/dir", &"secret")
+            .unwrap();
+        let mode =
+            |path: &str| fs::metadata(state.join(path)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode("."), 0o700);
+        assert_eq!(mode("accounts/ca.example_dir"), 0o700);
+        assert_eq!(mode("accounts/ca.example_dir/account.json"), 0o600);
+        assert_eq!(
+            store
+                .account::<String>("https://ca.example/dir")
+                .unwrap()
+                .as_deref(),
+            Some("secret")
+        );
+        assert_eq!(
+            store
+                .account::<String>("https://other.example/dir")
+                .unwrap(),
+            None
+        );
+    }
+
+    #[test]
+    fn sets_aside_what_it_can_not_read_and_goes_on_without() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        store.save_account("https://ca.example/dir", &1).unwrap();
+        let path = directory
+            .path()
+            .join("accounts/ca.example_dir/account.json");
+        fs::write(&path, "{").unwrap();
+        let error = store.account::<u32>("https://ca.example/dir").unwrap_err();
+        assert!(matches!(error, StoreError::SetAside { .. }), "{error}");
+        assert_eq!(
+            fs::read(path.with_file_name("account.json.unreadable")).unwrap(),
+            b"{"
+        );
+        assert_eq!(
+            store.account::<u32>("https://ca.example/dir").unwrap(),
+            None
+        );
+    }
+
+    #[test]
+    fn says_what_can_not_be_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        store.probe_writable().unwrap();
+        fs::remove_dir(directory.path().join("lineages")).unwrap();
+        let error = store.probe_writable().unwrap_err();
+        assert!(error.to_string().contains("lineages"), "{error}");
+    }
+}
