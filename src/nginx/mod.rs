@@ -5,8 +5,12 @@ pub mod configuration;
 pub mod control;
 pub mod door;
 pub mod glob;
+pub mod listen;
 pub mod probe;
 pub mod served;
+pub mod server_name;
+pub mod site;
+pub mod socket;
 pub mod syntax;
 pub mod verdict;
 
