@@ -1,1 +1,17 @@
-//! The ACME protocol (RFC 8555).
+//! The ACME protocol (RFC 8555): accounts, orders, and the transport they use. The only code that names instant-acme;
+//! it touches no file and knows neither nginx nor the configuration.
+
+mod account;
+mod ca;
+mod client;
+mod connect;
+#[cfg(test)]
+mod fake_ca;
+mod problem;
+mod transport;
+
+pub use account::{Account, AccountError, Credentials, Eab, Registration};
+pub use ca::{Ca, Directory};
+pub use connect::CaError;
+pub use problem::{Problem, ProblemPart};
+pub use transport::{Limits, TransportError};

@@ -1,0 +1,384 @@
+//! An account with one CA (RFC 8555 7.1.2): made once, restored from what was kept of it, used by every order.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use instant_acme::{Account as Inner, ExternalAccountKey, NewAccount};
+use rustls_pki_types::PrivatePkcs8KeyDer;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::ca::{Ca, Directory};
+use super::client::call;
+use super::problem::{CallError, Problem};
+use super::transport::TransportError;
+
+/// Why there is no account, or it can't be used or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    /// The CA wants its terms agreed to, and nobody has.
+    #[error("{directory} wants its terms of service agreed to: {terms}")]
+    TermsNotAgreed {
+        /// The directory's URL.
+        directory: String,
+        /// Where the terms can be read.
+        terms: String,
+    },
+    /// The CA only takes accounts that are bound to one of its customers.
+    #[error("{directory} needs an external account binding, and none is configured")]
+    EabMissing {
+        /// The directory's URL.
+        directory: String,
+    },
+    /// The key of the external account binding is no base64url.
+    #[error("the HMAC key of the external account binding is no base64url text")]
+    EabUnreadable,
+    /// What was kept of the account can't be used.
+    #[error("the stored account can't be used: {reason}")]
+    Credentials {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The CA doesn't know the account any more, or has closed it: register a new one.
+    #[error("the CA does not accept the account any more: {problem}")]
+    Gone {
+        /// The CA's reason.
+        problem: Problem,
+    },
+    /// The CA said no; pointless until the configuration changes.
+    #[error("the CA refused: {problem}")]
+    Refused {
+        /// The CA's reason.
+        problem: Problem,
+    },
+    /// Too many requests or accounts: wait.
+    #[error("the CA asks to wait: {problem}")]
+    RateLimited {
+        /// Until then, if the CA says.
+        until: Option<SystemTime>,
+        /// The CA's reason.
+        problem: Problem,
+    },
+    /// No answer, or one that says to come again.
+    #[error("the CA can't be asked now: {reason}")]
+    Unavailable {
+        /// Not before then, if the CA says.
+        until: Option<SystemTime>,
+        /// What happened.
+        reason: String,
+        /// The failure, where there was no answer.
+        #[source]
+        source: Option<TransportError>,
+    },
+    /// The CA's answer makes no sense.
+    #[error("the CA's answer to {what} makes no sense: {reason}")]
+    Broken {
+        /// What was asked.
+        what: &'static str,
+        /// What is wrong with the answer.
+        reason: String,
+    },
+}
+
+impl AccountError {
+    /// Not to be tried again before then, if the CA said so (RFC 8555 6.6).
+    pub fn retry_after(&self) -> Option<SystemTime> {
+        match self {
+            Self::RateLimited { until, .. } | Self::Unavailable { until, .. } => *until,
+            _ => None,
+        }
+    }
+
+    /// Whether trying again is pointless until something is changed by a person.
+    pub fn is_final(&self) -> bool {
+        !matches!(
+            self,
+            Self::RateLimited { .. } | Self::Unavailable { .. } | Self::Broken { .. }
+        )
+    }
+
+    /// One sentence on what to do about it.
+    pub fn next_step(&self) -> String {
+        match self {
+            Self::TermsNotAgreed { .. } => {
+                "Read them and set accept_terms = true under [acme].".to_owned()
+            }
+            Self::EabMissing { .. } => {
+                "Create a binding in the CA's customer area and set eab = { kid, hmac_key_file } under [acme].".to_owned()
+            }
+            Self::EabUnreadable => {
+                "Copy the HMAC key again as the CA shows it, without quotes or line breaks.".to_owned()
+            }
+            Self::Credentials { .. } | Self::Gone { .. } => {
+                "Register a new account: sidedoor account register.".to_owned()
+            }
+            Self::Refused { .. } => {
+                "Change what the CA objects to under [acme], then try again.".to_owned()
+            }
+            Self::RateLimited { .. } => {
+                "Nothing needs to be done: it will be tried again when the CA allows it.".to_owned()
+            }
+            Self::Unavailable { source, .. } => unavailable_step(source.as_ref()).to_owned(),
+            Self::Broken { .. } => {
+                "Check that the directory's URL is the CA's ACME directory.".to_owned()
+            }
+        }
+    }
+}
+
+/// What to do when a CA can't be reached.
+pub(super) fn unavailable_step(failure: Option<&TransportError>) -> &'static str {
+    match failure {
+        Some(TransportError::Untrusted { .. }) => {
+            "Give a private CA's root as ca_file under [acme]; for a public CA, check the clock and whatever intercepts TLS."
+        }
+        Some(TransportError::Connect { .. } | TransportError::TimedOut { .. }) => {
+            "Check the directory's URL, DNS and the firewall; it will be tried again."
+        }
+        _ => "Nothing needs to be done unless it lasts: it will be tried again.",
+    }
+}
+
+impl From<CallError> for AccountError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::RateLimited { until, problem } => Self::RateLimited { until, problem },
+            CallError::Unavailable {
+                until,
+                reason,
+                source,
+            } => Self::Unavailable {
+                until,
+                reason,
+                source,
+            },
+            CallError::Refused(problem) if says_account_gone(&problem) => Self::Gone { problem },
+            CallError::Refused(problem) => Self::Refused { problem },
+            CallError::Broken { what, reason } => Self::Broken { what, reason },
+            CallError::BadNonce => Self::Unavailable {
+                until: None,
+                reason: "it refused a fresh nonce".to_owned(),
+                source: None,
+            },
+        }
+    }
+}
+
+/// Whether a refusal means that the account itself is of no use any more (RFC 8555 7.3.6).
+pub(super) fn says_account_gone(problem: &Problem) -> bool {
+    let closed = || {
+        let detail = problem.detail.to_lowercase();
+        detail.contains("account") && (detail.contains("deactivated") || detail.contains("revoked"))
+    };
+    problem.kind == "accountDoesNotExist" || (problem.kind == "unauthorized" && closed())
+}
+
+/// What a new account is made from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Registration {
+    /// E-mail addresses, without `mailto:`.
+    pub contact: Vec<String>,
+    /// Whether the terms of service are agreed to.
+    pub terms_agreed: bool,
+    /// The binding to a customer of the CA, where it wants one.
+    pub eab: Option<Eab>,
+}
+
+/// An external account binding (RFC 8555 7.3.4).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Eab {
+    /// The key's name.
+    pub kid: String,
+    /// The key, in base64url as CAs show it.
+    pub hmac_key: String,
+}
+
+impl fmt::Debug for Eab {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Eab")
+            .field("kid", &self.kid)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Eab {
+    fn key(&self) -> Result<ExternalAccountKey, AccountError> {
+        // Some CAs show it with padding or in the other alphabet.
+        let text: String = self
+            .hmac_key
+            .trim()
+            .trim_end_matches('=')
+            .chars()
+            .map(|c| match c {
+                '+' => '-',
+                '/' => '_',
+                c => c,
+            })
+            .collect();
+        let text = Zeroizing::new(text);
+        match BASE64_URL_SAFE_NO_PAD.decode(&*text).map(Zeroizing::new) {
+            Ok(key) if !key.is_empty() => Ok(ExternalAccountKey::new(self.kid.clone(), &key)),
+            _ => Err(AccountError::EabUnreadable),
+        }
+    }
+}
+
+/// What is kept of an account: its URL, its CA and its key. In JSON it is instant-acme's own form; `Debug` hides the key.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Credentials {
+    id: String,
+    directory: String,
+    #[serde(rename = "key_pkcs8")]
+    key: Zeroizing<String>,
+}
+
+impl Credentials {
+    /// The account's URL (RFC 8555 7.3).
+    pub fn url(&self) -> &str {
+        &self.id
+    }
+
+    /// The URL of the directory it was made at.
+    pub fn directory(&self) -> &str {
+        &self.directory
+    }
+
+    /// From an account that another client made: its URL, the directory's, and its key, P-256 in PKCS#8.
+    pub fn from_parts(url: &str, directory: &str, key_pkcs8: &[u8]) -> Self {
+        Self {
+            id: url.to_owned(),
+            directory: directory.to_owned(),
+            key: Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(key_pkcs8)),
+        }
+    }
+
+    fn key(&self) -> Result<PrivatePkcs8KeyDer<'static>, AccountError> {
+        match BASE64_URL_SAFE_NO_PAD.decode(&*self.key) {
+            Ok(der) => Ok(PrivatePkcs8KeyDer::from(der)),
+            Err(_) => Err(AccountError::Credentials {
+                reason: "its key is no base64url text",
+            }),
+        }
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("url", &self.id)
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An account that orders can be placed with. Clones are the same account.
+#[derive(Clone)]
+pub struct Account {
+    pub(super) ca: Ca,
+    pub(super) inner: Inner,
+}
+
+impl Account {
+    /// Makes a new account with a key of its own (RFC 8555 7.3).
+    pub async fn register(
+        ca: &Ca,
+        registration: &Registration,
+    ) -> Result<(Self, Credentials), AccountError> {
+        let directory = ca.read_directory().await?;
+        let eab = bound(ca, &directory, registration)?;
+        let contact: Vec<String> = registration.contact.iter().map(|to| mailto(to)).collect();
+        let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
+        let new = NewAccount {
+            contact: &contact,
+            terms_of_service_agreed: registration.terms_agreed,
+            only_return_existing: false,
+        };
+        let made = call("the request for an account", async || {
+            Inner::builder_with_http(ca.http(&directory))
+                .create(&new, ca.url().to_owned(), eab.as_ref())
+                .await
+        });
+        let ((inner, kept), _) = made.await?;
+        let credentials =
+            Credentials::from_parts(inner.id(), ca.url(), kept.private_key().secret_pkcs8_der());
+        Ok((
+            Self {
+                ca: ca.clone(),
+                inner,
+            },
+            credentials,
+        ))
+    }
+
+    /// The account of which these credentials were kept. Asks the CA for its directory only: whether it still knows the account shows with the first order.
+    pub async fn restore(ca: &Ca, credentials: &Credentials) -> Result<Self, AccountError> {
+        let directory = ca.read_directory().await?;
+        let key = credentials.key()?;
+        let inner = Inner::builder_with_http(ca.http(&directory))
+            .from_parts(credentials.id.clone(), key, ca.url().to_owned())
+            .await
+            .map_err(|error| match error {
+                instant_acme::Error::KeyRejected => AccountError::Credentials {
+                    reason: "its key is no P-256 key",
+                },
+                error => AccountError::Broken {
+                    what: "the request for the directory",
+                    reason: error.to_string(),
+                },
+            })?;
+        Ok(Self {
+            ca: ca.clone(),
+            inner,
+        })
+    }
+
+    /// The account's URL, by which the CA knows it (RFC 8555 7.3).
+    pub fn url(&self) -> &str {
+        self.inner.id()
+    }
+
+    /// The CA it is with.
+    pub fn ca(&self) -> &Ca {
+        &self.ca
+    }
+}
+
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Account").field(&self.url()).finish()
+    }
+}
+
+/// What the CA wants before it takes an account, told before it is asked.
+fn bound(
+    ca: &Ca,
+    directory: &Directory,
+    registration: &Registration,
+) -> Result<Option<ExternalAccountKey>, AccountError> {
+    if let Some(terms) = directory.terms()
+        && !registration.terms_agreed
+    {
+        return Err(AccountError::TermsNotAgreed {
+            directory: ca.url().to_owned(),
+            terms: terms.to_owned(),
+        });
+    }
+    if directory.needs_eab() && registration.eab.is_none() {
+        return Err(AccountError::EabMissing {
+            directory: ca.url().to_owned(),
+        });
+    }
+    registration.eab.as_ref().map(Eab::key).transpose()
+}
+
+fn mailto(address: &str) -> String {
+    match address.contains(':') {
+        true => address.to_owned(),
+        false => format!("mailto:{address}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;
