@@ -1,3 +1,45 @@
 //! The data path: what comes through a door. Knows nothing of ACME beyond the token map.
+//!
+//! A [`Gate`] holds what is decided (tokens, routes, settings), a [`Listener`] where clients arrive, and a [`Proxy`] the threads that
+//! bring the two together. Each thread has a runtime of its own, and requests of different threads share nothing but the gate:
+//!
+//! - `server` starts the threads, `worker` is one of them: it accepts, ticks and drains;
+//! - `connection` serves one client with hyper's server half; `client` is what is known of it, `socket` its watched stream;
+//! - `respond` checks a request and answers challenges; `forward` passes the others on;
+//! - `exchange` is one request on one upstream connection (`link`), of which `pool` keeps the resting ones and `peer` the addresses;
+//! - `headers`, `answer_head` and `transfer` are HTTP/1.1 itself, and pure.
 
+mod address;
+pub mod answer_head;
 pub mod challenges;
+mod client;
+mod clock;
+mod connection;
+mod exchange;
+mod forward;
+mod gate;
+pub mod headers;
+mod link;
+mod listener;
+mod network;
+mod peer;
+mod pool;
+mod refusal;
+mod reply;
+mod respond;
+mod routes;
+mod server;
+mod settings;
+mod socket;
+mod stream;
+pub mod transfer;
+mod warm;
+mod worker;
+
+pub use address::{Address, AddressError};
+pub use gate::Gate;
+pub use listener::Listener;
+pub use network::{Network, NetworkError};
+pub use routes::{Route, Routes};
+pub use server::Proxy;
+pub use settings::{Limits, Settings};

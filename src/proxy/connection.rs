@@ -1,0 +1,192 @@
+//! Serves one client connection from its first byte to its last: HTTP by hyper's server half, then perhaps a tunnel.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use hyper::server::conn::http1;
+use hyper::service::{HttpService, service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use super::client::{Client, Phase};
+use super::refusal::Refusal;
+use super::reply::Reply;
+use super::respond::respond;
+use super::settings::Limits;
+use super::socket::Socket;
+use super::stream::Stream;
+use super::warm;
+
+/// hyper's own count of header lines is a fixed array, cheap up to here.
+const HYPER_HEADER_COUNT: usize = 100;
+
+/// How hyper is to read requests under these limits.
+pub(super) fn http(limits: &Limits) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    // Ours is kept by the worker's clock.
+    http.header_read_timeout(None);
+    // What is a little too large still gets our answer; what is far beyond gets hyper's status with our text.
+    let largest_head = limits.header_bytes.max(limits.target_bytes) * 2;
+    http.max_buf_size(largest_head.max(64 * 1024));
+    if limits.header_count > HYPER_HEADER_COUNT {
+        http.max_headers(limits.header_count);
+    }
+    http
+}
+
+/// Serves a connection until it ends.
+pub(super) async fn serve(stream: Stream, client: Arc<Client>, http: http1::Builder) {
+    poll_fn(|cx| {
+        client.set_waker(cx.waker());
+        Poll::Ready(())
+    })
+    .await;
+    let mut socket = Socket::new(stream, Arc::clone(&client));
+    loop {
+        let service = {
+            let client = Arc::clone(&client);
+            service_fn(move |request| {
+                let client = Arc::clone(&client);
+                async move { Ok::<_, Infallible>(respond(client, request).await) }
+            })
+        };
+        // In a box, so that a connection that rests is as small as its socket.
+        let mut conversation = Box::new(http.serve_connection(TokioIo::new(socket), service));
+        let end = poll_fn(|cx| poll_conversation(&mut conversation, &client, cx)).await;
+        let parts = conversation.into_parts();
+        socket = parts.io.into_inner();
+        socket.unread(parts.read_buf);
+        match end {
+            End::Folded => {
+                if !rests(&socket, &client).await {
+                    return;
+                }
+            }
+            End::Finished => return finish(socket, &client).await,
+            End::Expired => return expire(socket, &client).await,
+            End::Broken => return socket.reset_on_drop(),
+        }
+    }
+}
+
+/// Why hyper's part is over.
+enum End {
+    /// Orderly, or with a head that is no request.
+    Finished,
+    /// In the middle of an answer.
+    Broken,
+    /// The client's time is over.
+    Expired,
+    /// There is nothing to do: only the socket is kept.
+    Folded,
+}
+
+fn poll_conversation<S>(
+    conversation: &mut http1::Connection<TokioIo<Socket>, S>,
+    client: &Arc<Client>,
+    cx: &mut Context<'_>,
+) -> Poll<End>
+where
+    S: HttpService<hyper::body::Incoming, ResBody = Reply>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    if client.is_draining() {
+        Pin::new(&mut *conversation).graceful_shutdown();
+    }
+    if let Poll::Ready(end) = Pin::new(&mut *conversation).poll(cx) {
+        return Poll::Ready(match end {
+            Ok(()) => End::Finished,
+            Err(error) if error.is_parse() => End::Finished,
+            Err(_) if client.is_between_requests() => End::Finished,
+            Err(_) => End::Broken,
+        });
+    }
+    if client.is_resting() {
+        warm::note(client);
+    }
+    if client.is_signalled() {
+        // Uploading and waiting end inside the request, with an answer.
+        if client.is_expired() && !matches!(client.phase(), Phase::Uploading | Phase::Waiting) {
+            return Poll::Ready(End::Expired);
+        }
+        if client.take_fold() && client.is_resting() {
+            return Poll::Ready(End::Folded);
+        }
+    }
+    Poll::Pending
+}
+
+/// Waits with nothing but the socket. Says whether there is more to serve.
+async fn rests(socket: &Socket, client: &Client) -> bool {
+    poll_fn(|cx| {
+        if client.is_draining() || client.is_expired() {
+            return Poll::Ready(false);
+        }
+        let _asked_to_fold_and_has = client.take_fold();
+        socket.poll_read_ready(cx).map(|ready| ready.is_ok())
+    })
+    .await
+}
+
+async fn finish(mut socket: Socket, client: &Client) {
+    if let Some(link) = client.take_tunnel() {
+        return tunnel(socket, link, client).await;
+    }
+    if let Some(status) = socket.refused() {
+        refuse(&mut socket, client, Refusal::of_head(status)).await;
+    } else if client.has_unread() && client.phase() != Phase::Lingering {
+        // hyper doesn't close what might have been upgraded.
+        let closed = poll_fn(|cx| Pin::new(&mut socket).poll_shutdown(cx));
+        let _gone_or_too_slow = until_expired(client, closed).await;
+    }
+}
+
+async fn expire(mut socket: Socket, client: &Client) {
+    match client.phase() {
+        Phase::ReadingHead => {
+            client.clear_expired();
+            refuse(&mut socket, client, Refusal::ClientTooSlow).await;
+        }
+        // A close would look like the whole answer where nothing else marks its end.
+        Phase::Sending => socket.reset_on_drop(),
+        _ => {}
+    }
+}
+
+/// Answers a head that never became a request, and takes care that the answer isn't overtaken by a reset.
+async fn refuse(socket: &mut Socket, client: &Client, refusal: Refusal) {
+    socket.take_refused();
+    client.set_unread();
+    client.enter(Phase::Sending);
+    let answer = refusal.bytes();
+    let sent = until_expired(client, async {
+        socket.write_all(&answer).await?;
+        poll_fn(|cx| Pin::new(&mut *socket).poll_shutdown(cx)).await
+    });
+    let _gone_or_too_slow = sent.await;
+}
+
+/// Passes bytes both ways until both ends have closed, or nothing moves for too long.
+async fn tunnel(mut socket: Socket, mut link: Box<super::link::Link>, client: &Client) {
+    client.enter(Phase::Tunnel);
+    let passed = until_expired(
+        client,
+        tokio::io::copy_bidirectional(&mut socket, &mut *link),
+    );
+    let _either_end_is_gone = passed.await;
+}
+
+/// `None` if the client's time is over first.
+async fn until_expired<T>(client: &Client, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = std::pin::pin!(work);
+    poll_fn(|cx| {
+        if client.is_expired() {
+            return Poll::Ready(None);
+        }
+        work.as_mut().poll(cx).map(Some)
+    })
+    .await
+}

@@ -1,0 +1,221 @@
+//! A request on its way to its app: which upstream, over which connection, and what becomes of it if that fails.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use http::header::{self, HeaderValue};
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
+use hyper::body::{Body, Incoming};
+use hyper::ext::ReasonPhrase;
+
+use super::answer_head::AnswerHead;
+use super::client::{Client, Phase};
+use super::exchange::{Exchange, ExchangeError};
+use super::headers::{self, ConnectionOptions, Framing, Origin, RequestHead};
+use super::link::Link;
+use super::peer::Peer;
+use super::pool;
+use super::refusal::Refusal;
+use super::reply::Reply;
+use super::respond::{Checked, refused, switching};
+use super::routes::App;
+
+/// Passes a request on and gives back the answer.
+pub(super) async fn forward(
+    client: &Arc<Client>,
+    app: &App,
+    request: Request<Incoming>,
+    checked: Checked,
+) -> Response<Reply> {
+    let (parts, body) = request.into_parts();
+    let body = (!body.is_end_stream()).then_some(body);
+    let connection = ConnectionOptions::of(&parts.headers);
+    let upgrade = connection.upgrades() && parts.headers.contains_key(header::UPGRADE);
+    let tunnel = if upgrade {
+        match Arc::clone(&client.gate.tunnels).try_acquire_owned() {
+            Ok(permit) => Some(permit),
+            Err(_) => return refused(Refusal::TooManyTunnels, &parts.headers, client),
+        }
+    } else {
+        None
+    };
+    let journey = Journey {
+        client,
+        app,
+        parts: &parts,
+        connection: &connection,
+        checked: &checked,
+        upgrade,
+    };
+    match journey.answer(body).await {
+        Ok((mut exchange, head)) => {
+            if head.status == StatusCode::SWITCHING_PROTOCOLS {
+                let Some(permit) = tunnel else {
+                    return refused(Refusal::BadGateway(UNASKED), &parts.headers, client);
+                };
+                exchange.link.tunnel = Some(permit);
+                client.set_tunnel(exchange.link);
+                let mut headers = head.headers;
+                headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+                return switching(headers, client);
+            }
+            client.enter(Phase::Sending);
+            if !exchange.is_sent() {
+                // Whatever the app leaves unread ends the connection with the answer.
+                client.set_unread();
+            }
+            pass_back(exchange, head, client)
+        }
+        Err(refusal) => refused(refusal, &parts.headers, client),
+    }
+}
+
+const UNASKED: &str = "the app switched to a protocol nobody asked for";
+
+fn pass_back(exchange: Exchange, head: AnswerHead, client: &Arc<Client>) -> Response<Reply> {
+    let reply = Reply::streamed(exchange, head.announced, Arc::clone(client));
+    let mut response = Response::new(reply);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    if let Some(reason) = head.reason
+        && let Ok(reason) = ReasonPhrase::try_from(reason)
+    {
+        response.extensions_mut().insert(reason);
+    }
+    response
+}
+
+/// Everything that stays the same from one attempt to the next.
+struct Journey<'a> {
+    client: &'a Arc<Client>,
+    app: &'a App,
+    parts: &'a Parts,
+    connection: &'a ConnectionOptions,
+    checked: &'a Checked,
+    upgrade: bool,
+}
+
+impl Journey<'_> {
+    /// Tries once more where nobody can notice: on a fresh connection, if the one that had rested dies before a byte of an answer,
+    /// the method is idempotent (RFC 9110 9.2.2) and there is no body.
+    async fn answer(&self, body: Option<Incoming>) -> Result<(Exchange, AnswerHead), Refusal> {
+        let may_repeat = body.is_none() && self.parts.method.is_idempotent();
+        let (link, is_fresh) = self.link(true).await?;
+        match self.attempt(link, body).await {
+            Err(ExchangeError::Closed(_)) if may_repeat && !is_fresh => {
+                let (link, _) = self.link(false).await?;
+                self.attempt(link, None).await
+            }
+            answer => answer,
+        }
+        .map_err(|error| self.refusal(&error))
+    }
+
+    /// A connection to the first upstream that takes one. Nothing has been sent yet, so any method may go to the next.
+    async fn link(&self, may_have_rested: bool) -> Result<(Box<Link>, bool), Refusal> {
+        let mut is_slow = false;
+        for peer in self.app.in_turn() {
+            if may_have_rested
+                && let Some(link) = poll_fn(|cx| Poll::Ready(pool::take(peer, cx))).await
+            {
+                return Ok((link, false));
+            }
+            match peer
+                .connect(self.client.gate.settings.limits.connect_time)
+                .await
+            {
+                Ok(stream) => {
+                    peer.succeeded();
+                    return Ok((Box::new(Link::new(stream, Arc::clone(peer))), true));
+                }
+                Err(error) => {
+                    is_slow = error.kind() == std::io::ErrorKind::TimedOut;
+                    self.note_failure(peer, &error);
+                }
+            }
+        }
+        Err(match is_slow {
+            true => Refusal::UpstreamTooSlow,
+            false => Refusal::BadGateway("the app can't be reached"),
+        })
+    }
+
+    fn note_failure(&self, peer: &Peer, error: &std::io::Error) {
+        peer.failed();
+        tracing::warn!(app = %self.app.name, upstream = %peer.upstream, %error, "an upstream can't be reached");
+    }
+
+    async fn attempt(
+        &self,
+        mut link: Box<Link>,
+        body: Option<Incoming>,
+    ) -> Result<(Exchange, AnswerHead), ExchangeError> {
+        let client = self.client;
+        let settings = &client.gate.settings;
+        headers::write_request(
+            &RequestHead {
+                method: &self.parts.method,
+                uri: &self.parts.uri,
+                host: self.checked.host.as_bytes(),
+                headers: &self.parts.headers,
+                connection: self.connection,
+                upgrade: self.upgrade,
+                framing: self.checked.framing,
+            },
+            &Origin {
+                address: client.address.map(|_| &*client.address_text),
+                port: client.local_port,
+                trusted: client.trusted,
+                forwarded: settings.forwarded,
+            },
+            &mut link.out,
+        );
+        let is_chunked = self.checked.framing == Framing::Chunked;
+        if is_chunked && body.is_none() {
+            // The server half has read an empty chunked body already.
+            link.out.extend_from_slice(b"0\r\n\r\n");
+        }
+        let mut exchange = Exchange::new(link, body, is_chunked, settings.limits.body_bytes);
+        client.enter(match exchange.awaits_client() {
+            true => Phase::Uploading,
+            false => Phase::Waiting,
+        });
+        let head = poll_fn(|cx| {
+            if client.is_expired() {
+                client.clear_expired();
+                return Poll::Ready(Err(ExchangeError::Expired {
+                    by_client: exchange.awaits_client(),
+                }));
+            }
+            let head = exchange.poll_head(cx, &self.parts.method);
+            if client.phase() == Phase::Uploading && exchange.is_sent() {
+                client.enter(Phase::Waiting);
+            }
+            head
+        })
+        .await?;
+        Ok((exchange, head))
+    }
+
+    fn refusal(&self, error: &ExchangeError) -> Refusal {
+        let app = &self.app.name;
+        match error {
+            ExchangeError::Client(source) => {
+                tracing::debug!(%app, error = %source, "a request's body broke off");
+                Refusal::BadRequest("the request's body breaks its framing")
+            }
+            ExchangeError::TooLarge => Refusal::BodyTooLarge,
+            ExchangeError::Expired { by_client: true } => Refusal::ClientTooSlow,
+            ExchangeError::Expired { by_client: false } => {
+                tracing::warn!(%app, path = self.parts.uri.path(), "the app took too long to answer");
+                Refusal::UpstreamTooSlow
+            }
+            error => {
+                tracing::warn!(%app, path = self.parts.uri.path(), %error, "the app gave no answer");
+                Refusal::BadGateway("the app gave no proper answer")
+            }
+        }
+    }
+}

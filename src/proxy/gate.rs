@@ -1,0 +1,46 @@
+//! What all worker threads share: the tokens, the routes of the moment, the settings.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
+
+use super::challenges::Challenges;
+use super::routes::{App, Routes};
+use super::settings::Settings;
+
+/// Decides for every request who answers it.
+#[derive(Debug)]
+pub struct Gate {
+    pub(super) challenges: Arc<Challenges>,
+    pub(super) settings: Settings,
+    routes: ArcSwap<Routes>,
+    /// One permit per open client connection.
+    pub(super) connections: Arc<Semaphore>,
+    /// One permit per open tunnel.
+    pub(super) tunnels: Arc<Semaphore>,
+}
+
+impl Gate {
+    /// A gate for these tokens and apps.
+    pub fn new(challenges: Arc<Challenges>, routes: Routes, settings: Settings) -> Arc<Self> {
+        let permits = |limit: usize| Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
+        Arc::new(Self {
+            connections: permits(settings.limits.connections.max(1)),
+            tunnels: permits(settings.limits.tunnels),
+            challenges,
+            settings,
+            routes: ArcSwap::from_pointee(routes),
+        })
+    }
+
+    /// Replaces the apps. Requests that are under way keep theirs.
+    pub fn set_routes(&self, routes: Routes) {
+        self.routes.store(Arc::new(routes));
+    }
+
+    /// The app that answers to this `Host`.
+    pub(super) fn app(&self, host: &str) -> Option<Arc<App>> {
+        self.routes.load().find(host).cloned()
+    }
+}

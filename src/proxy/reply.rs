@@ -1,0 +1,117 @@
+//! The body of an answer on its way to the client. When it goes, the request is over.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::client::Client;
+use super::exchange::Exchange;
+use super::pool;
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(super) struct Reply {
+    content: Content,
+    client: Arc<Client>,
+}
+
+#[derive(Debug)]
+enum Content {
+    /// Our own.
+    Whole(Bytes),
+    /// Streamed from an upstream; gone once it has been read to its end.
+    Streamed(Option<Exchange>),
+    /// Announced, but not sent (HEAD, 304): so that the server half keeps the `Content-Length`.
+    Announced(u64),
+}
+
+impl Reply {
+    /// An answer of our own.
+    pub(super) fn whole(bytes: Bytes, client: Arc<Client>) -> Self {
+        Self {
+            content: Content::Whole(bytes),
+            client,
+        }
+    }
+
+    /// An upstream's answer. `announced` is the length of a body that isn't sent.
+    pub(super) fn streamed(
+        exchange: Exchange,
+        announced: Option<u64>,
+        client: Arc<Client>,
+    ) -> Self {
+        let content = if exchange.transfer().has_ended() {
+            finish(exchange, &client);
+            announced.map_or(Content::Streamed(None), Content::Announced)
+        } else {
+            Content::Streamed(Some(exchange))
+        };
+        Self { content, client }
+    }
+}
+
+/// The exchange is over: its link serves the next one, or is closed.
+fn finish(exchange: Exchange, client: &Client) {
+    if exchange.is_reusable() {
+        pool::put(exchange.link, &client.gate.settings.limits);
+    }
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let this = &mut *self;
+        let streamed = match &mut this.content {
+            Content::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                return Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))));
+            }
+            Content::Announced(_) => return Poll::Ready(None),
+            Content::Streamed(streamed) => streamed,
+        };
+        let Some(exchange) = streamed else {
+            return Poll::Ready(None);
+        };
+        let frame = ready!(exchange.poll_frame(cx));
+        let is_over = !matches!(frame, Some(Ok(_))) || exchange.transfer().has_ended();
+        if is_over && let Some(exchange) = streamed.take() {
+            finish(exchange, &this.client);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Whole(bytes) => bytes.is_empty(),
+            Content::Streamed(streamed) => streamed.is_none(),
+            Content::Announced(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Streamed(None) => SizeHint::with_exact(0),
+            Content::Streamed(Some(exchange)) => exchange
+                .transfer()
+                .length()
+                .map_or_else(SizeHint::default, SizeHint::with_exact),
+            Content::Announced(length) => SizeHint::with_exact(*length),
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        self.client.answered();
+    }
+}

@@ -1,0 +1,172 @@
+//! Which app a `Host` belongs to: exactly, then by leading wildcard, then the default app (RFC 9110 7.4: otherwise 421).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use crate::identifier::{AppName, DnsName};
+use crate::upstream::Upstream;
+
+use super::peer::Peer;
+
+/// One app: the names it answers to and where it is reached.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// The app's name, for logs and metrics.
+    pub app: AppName,
+    /// The names it answers to, wildcards included.
+    pub hosts: Vec<DnsName>,
+    /// Where it is reached; tried in turn. With none, whatever isn't a token of ours gets 404.
+    pub upstreams: Vec<Upstream>,
+    /// Whether it also answers to every name that no other app has.
+    pub is_default: bool,
+}
+
+/// All apps of a gate.
+#[derive(Debug, Default)]
+pub struct Routes {
+    exact: HashMap<Box<str>, Arc<App>>,
+    /// By what follows the `*.`.
+    wildcard: HashMap<Box<str>, Arc<App>>,
+    default: Option<Arc<App>>,
+}
+
+/// A route as requests see it.
+#[derive(Debug)]
+pub(super) struct App {
+    pub(super) name: AppName,
+    pub(super) peers: Vec<Arc<Peer>>,
+    next: AtomicUsize,
+}
+
+impl App {
+    /// The upstreams in the order in which they are to be tried: each request begins with another one, and those that have failed lately come last.
+    pub(super) fn in_turn(&self) -> impl Iterator<Item = &Arc<Peer>> {
+        let count = self.peers.len();
+        let first = match count {
+            0 | 1 => 0,
+            count => self.next.fetch_add(1, Relaxed) % count,
+        };
+        // One look at each, so that none is skipped because it changed in between. Beyond 64 all count as up.
+        let down = self
+            .peers
+            .iter()
+            .take(64)
+            .enumerate()
+            .filter(|(_, peer)| !peer.is_up())
+            .fold(0_u64, |down, (at, _)| down | 1 << at);
+        let turn = move || (first..count).chain(0..first);
+        let is_down = move |at: &usize| *at < 64 && down >> at & 1 == 1;
+        turn()
+            .filter(move |at| !is_down(at))
+            .chain(turn().filter(is_down))
+            .map(|at| &self.peers[at])
+    }
+}
+
+impl Routes {
+    /// Of two routes with the same host, or two defaults, the first wins.
+    pub fn new(routes: Vec<Route>) -> Self {
+        let mut this = Self::default();
+        for route in routes {
+            let app = Arc::new(App {
+                next: AtomicUsize::new(0),
+                name: route.app,
+                peers: route
+                    .upstreams
+                    .into_iter()
+                    .map(|upstream| Arc::new(Peer::new(upstream)))
+                    .collect(),
+            });
+            for host in &route.hosts {
+                let (map, name) = match host.as_str().strip_prefix("*.") {
+                    Some(parent) => (&mut this.wildcard, parent),
+                    None => (&mut this.exact, host.as_str()),
+                };
+                map.entry(name.into()).or_insert_with(|| Arc::clone(&app));
+            }
+            if route.is_default && this.default.is_none() {
+                this.default = Some(app);
+            }
+        }
+        this
+    }
+
+    /// The app for the value of a `Host` header.
+    pub(super) fn find(&self, host: &str) -> Option<&Arc<App>> {
+        if self.exact.is_empty() && self.wildcard.is_empty() {
+            return self.default.as_ref();
+        }
+        let name = without_port(host);
+        let name = name.strip_suffix('.').unwrap_or(name);
+        if name.bytes().any(|b| b.is_ascii_uppercase()) {
+            self.find_lower_case(&name.to_ascii_lowercase())
+        } else {
+            self.find_lower_case(name)
+        }
+        .or(self.default.as_ref())
+    }
+
+    fn find_lower_case(&self, name: &str) -> Option<&Arc<App>> {
+        self.exact.get(name).or_else(|| {
+            let (label, parent) = name.split_once('.')?;
+            self.wildcard.get(parent).filter(|_| !label.is_empty())
+        })
+    }
+}
+
+/// `Host` without its port; an IPv6 address keeps its brackets.
+fn without_port(host: &str) -> &str {
+    match host.rfind(':') {
+        Some(colon) if !host[colon..].contains(']') => &host[..colon],
+        _ => host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(app: &str, hosts: &[&str], is_default: bool) -> Route {
+        Route {
+            app: app.parse().unwrap(),
+            hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(),
+            upstreams: Vec::new(),
+            is_default,
+        }
+    }
+
+    fn found<'a>(routes: &'a Routes, host: &str) -> Option<&'a str> {
+        routes.find(host).map(|app| app.name.as_str())
+    }
+
+    #[test]
+    fn prefers_the_exact_name_then_the_wildcard_then_the_default() {
+        let routes = Routes::new(vec![
+            route("wild", &["*.example.com"], false),
+            route("shop", &["shop.example.com", "example.com"], false),
+            route("rest", &[], true),
+        ]);
+        for (host, app) in [
+            ("shop.example.com", "shop"),
+            ("SHOP.Example.com:8080", "shop"),
+            ("shop.example.com.", "shop"),
+            ("example.com", "shop"),
+            ("a.example.com", "wild"),
+            ("a.b.example.com", "rest"),
+            (".example.com", "rest"),
+            ("[::1]:80", "rest"),
+            ("[::1]", "rest"),
+            ("", "rest"),
+        ] {
+            assert_eq!(found(&routes, host), Some(app), "{host}");
+        }
+    }
+
+    #[test]
+    fn knows_no_app_for_an_unknown_host_without_a_default() {
+        let routes = Routes::new(vec![route("shop", &["shop.example.com"], false)]);
+        assert_eq!(found(&routes, "other.example.com"), None);
+        assert_eq!(found(&Routes::default(), "a.example"), None);
+    }
+}

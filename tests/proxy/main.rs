@@ -1,0 +1,9 @@
+//! The data path from outside: raw bytes in, raw bytes out.
+
+// The doubles are test code too, though no `#[test]`.
+#![allow(clippy::unwrap_used)]
+
+mod challenge;
+mod forwarding;
+mod lifecycle;
+mod support;
