@@ -5,11 +5,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
 
 use super::answer_head::{self, AnswerHead};
+use super::headers;
 use super::link::Link;
 use super::transfer::{self, Piece, Transfer};
 
@@ -29,6 +30,8 @@ struct Upload {
     chunk: Bytes,
     tail: &'static [u8],
     is_chunked: bool,
+    /// Which trailers may pass: those that the request's `Trailer` names.
+    trailers: Vec<HeaderName>,
     /// How much the body may still have.
     allowed: u64,
     state: UploadState,
@@ -78,6 +81,7 @@ impl Exchange {
         link: Box<Link>,
         body: Option<Incoming>,
         is_chunked: bool,
+        trailers: Vec<HeaderName>,
         allowed: Option<u64>,
     ) -> Self {
         Self {
@@ -91,6 +95,7 @@ impl Exchange {
                 chunk: Bytes::new(),
                 tail: b"",
                 is_chunked,
+                trailers,
                 allowed: allowed.unwrap_or(u64::MAX),
             },
             transfer: Transfer::Ended,
@@ -244,9 +249,10 @@ impl Upload {
                 self.chunk = data;
             }
             Some(Err(frame)) => {
-                if let Ok(trailers) = frame.into_trailers()
+                if let Ok(mut trailers) = frame.into_trailers()
                     && self.is_chunked
                 {
+                    headers::keep_trailers(&mut trailers, &self.trailers);
                     write_end(Some(&trailers), out);
                 }
                 self.body = None;

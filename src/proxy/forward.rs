@@ -177,7 +177,12 @@ impl Journey<'_> {
             // The server half has read an empty chunked body already.
             link.out.extend_from_slice(b"0\r\n\r\n");
         }
-        let mut exchange = Exchange::new(link, body, is_chunked, settings.limits.body_bytes);
+        let trailers = match is_chunked {
+            true => headers::announced_trailers(&self.parts.headers),
+            false => Vec::new(),
+        };
+        let allowed = settings.limits.body_bytes;
+        let mut exchange = Exchange::new(link, body, is_chunked, trailers, allowed);
         client.enter(match exchange.awaits_client() {
             true => Phase::Uploading,
             false => Phase::Waiting,

@@ -90,6 +90,37 @@ pub fn is_hop_by_hop(name: &str) -> bool {
     }
 }
 
+/// The fields that `Trailer` names (RFC 9110 6.6.2).
+pub fn announced_trailers(headers: &HeaderMap) -> Vec<HeaderName> {
+    let lines = headers.get_all(header::TRAILER).iter();
+    lines
+        .flat_map(|line| line.as_bytes().split(|b| *b == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .collect()
+}
+
+/// Keeps the trailers that were announced and that can't be taken for framing, routing or authentication (RFC 9110 6.5.1).
+pub fn keep_trailers(trailers: &mut HeaderMap, announced: &[HeaderName]) {
+    let unwanted: Vec<_> = trailers
+        .keys()
+        .filter(|name| !announced.contains(name) || is_no_trailer(name.as_str()))
+        .cloned()
+        .collect();
+    for name in unwanted {
+        trailers.remove(name);
+    }
+}
+
+fn is_no_trailer(name: &str) -> bool {
+    is_hop_by_hop(name)
+        || is_kept_though_named(name)
+        || name.starts_with("content-")
+        || matches!(
+            name,
+            "authorization" | "cookie" | "set-cookie" | "expect" | "range" | "trailer"
+        )
+}
+
 /// A `Content-Length`, digits only (RFC 9110 8.6).
 pub fn content_length(value: &HeaderValue) -> Option<u64> {
     let digits = value.as_bytes();

@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod challenge;
+mod faults;
 mod forwarding;
+mod framing;
+mod hops;
 mod lifecycle;
 mod support;

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -175,7 +175,8 @@ impl App {
                     }
                     let Ok(stream) = stream else { continue };
                     accepted.fetch_add(1, Ordering::SeqCst);
-                    let keeper = stream.try_clone().unwrap();
+                    let keeper = Arc::new(Mutex::new(stream.try_clone().ok()));
+                    let kept = Arc::clone(&keeper);
                     let mut guest = Guest {
                         wire: Wire::new(stream),
                         seen: sender.clone(),
@@ -186,11 +187,15 @@ impl App {
                         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                             serve(&mut guest);
                         }));
+                        // The connection closes here, in whichever way the app has chosen.
+                        kept.lock().unwrap().take();
                     });
                     guests.push((keeper, thread));
                 }
                 for (stream, thread) in guests {
-                    let _already_closed = stream.shutdown(Shutdown::Both);
+                    if let Some(stream) = &*stream.lock().unwrap() {
+                        let _already_closed = stream.shutdown(Shutdown::Both);
+                    }
                     let _ = thread.join();
                 }
             }

@@ -1,0 +1,173 @@
+//! What concerns one hop only, who is believed, and which targets and hosts are taken.
+
+use crate::support::{App, Site, origin, route_to};
+use sidedoor::proxy::Settings;
+
+/// What the app sees of a request with these header lines.
+fn seen(site: &Site, app: &App, lines: &str) -> String {
+    let answer = site.ask(&format!("GET / HTTP/1.1\r\nHost: a.example\r\n{lines}\r\n"));
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    app.saw()
+}
+
+#[test]
+fn every_connection_line_is_read_and_what_it_names_is_stripped() {
+    let app = App::hello();
+    let site = Site::before(&app);
+    let seen = seen(
+        &site,
+        &app,
+        "Connection: keep-alive, X-One\r\nX-One: 1\r\nX-Two: 2\r\nConnection: x-two,,Accept\r\nAccept: */*\r\nKeep-Alive: 5\r\n\
+         Proxy-Connection: keep-alive\r\nProxy-Authorization: Basic x\r\nProxy: http://evil\r\nTE: gzip\r\nUpgrade: h2c\r\nX-Three: 3\r\n",
+    );
+    assert_eq!(
+        seen,
+        format!(
+            "GET / HTTP/1.1\r\nhost: a.example\r\nx-three: 3\r\n{}\r\n",
+            origin(&site)
+        )
+    );
+}
+
+#[test]
+fn a_connection_line_takes_neither_host_nor_length_nor_origin_away() {
+    let app = App::hello();
+    let site = Site::before(&app);
+    let answer = site.ask(
+        "POST / HTTP/1.1\r\nHost: a.example\r\nConnection: host, content-length, x-forwarded-for, X-Forwarded-Proto, x-real-ip\r\n\
+         X-Forwarded-For: 203.0.113.7\r\nContent-Length: 2\r\n\r\nhi",
+    );
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let seen = app.saw();
+    assert!(seen.contains("host: a.example\r\n"), "{seen}");
+    assert!(seen.contains("content-length: 2\r\n"), "{seen}");
+    assert!(
+        seen.contains("x-forwarded-for: 203.0.113.7, 127.0.0.1\r\n"),
+        "{seen}"
+    );
+}
+
+#[test]
+fn an_answer_loses_what_concerns_one_hop() {
+    let app = App::answering(
+        "HTTP/1.1 200 OK\r\nDate: D\r\nConnection: X-Hop\r\nConnection: keep-alive\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n\
+         Proxy-Authenticate: Basic\r\nX-End: 2\r\nContent-Length: 0\r\n\r\n",
+    );
+    let site = Site::before(&app);
+    let answer = site.ask("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    assert_eq!(
+        answer,
+        "HTTP/1.1 200 OK\r\ndate: D\r\nx-end: 2\r\ncontent-length: 0\r\n\r\n"
+    );
+}
+
+#[test]
+fn a_trusted_peer_is_believed_and_added_to() {
+    let app = App::hello();
+    let site = Site::before(&app);
+    let seen = seen(
+        &site,
+        &app,
+        "X-Forwarded-For: 198.51.100.1\r\nX-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: b.example\r\n\
+         X-Forwarded-Port: 443\r\nX-Real-IP: 203.0.113.7\r\nForwarded: for=203.0.113.7\r\n",
+    );
+    assert_eq!(
+        seen,
+        "GET / HTTP/1.1\r\nhost: a.example\r\nx-forwarded-for: 198.51.100.1\r\nx-forwarded-for: 203.0.113.7, 127.0.0.1\r\n\
+         x-forwarded-proto: https\r\nx-forwarded-host: b.example\r\nx-forwarded-port: 443\r\nx-real-ip: 203.0.113.7\r\n\
+         forwarded: for=203.0.113.7, for=127.0.0.1;host=\"a.example\";proto=http\r\n\r\n"
+    );
+}
+
+#[test]
+fn what_a_stranger_says_is_written_anew() {
+    let app = App::hello();
+    let site = Site::with_settings(&app, |settings| {
+        settings.trusted_proxies.clear();
+        settings.forwarded = true;
+    });
+    let seen = seen(
+        &site,
+        &app,
+        "X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: b.example\r\nX-Forwarded-Port: 443\r\n\
+         X-Real-IP: 203.0.113.7\r\nForwarded: for=203.0.113.7\r\n",
+    );
+    assert_eq!(
+        seen,
+        format!(
+            "GET / HTTP/1.1\r\nhost: a.example\r\n{}forwarded: for=127.0.0.1;host=\"a.example\";proto=http\r\n\r\n",
+            origin(&site)
+        )
+    );
+}
+
+#[test]
+fn an_absolute_target_replaces_the_host() {
+    let app = App::hello();
+    let mut other = route_to(&[]);
+    other.is_default = false;
+    other.hosts = vec!["b.example".parse().unwrap()];
+    let site = Site::with(vec![route_to(&[&app]), other], Settings::default());
+    let answer = site.ask("GET http://a.example/x?y HTTP/1.1\r\nHost: b.example\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let seen = app.saw();
+    assert!(
+        seen.starts_with("GET /x?y HTTP/1.1\r\nhost: a.example\r\n"),
+        "{seen}"
+    );
+    assert_eq!(seen.matches("host: ").count(), 2, "{seen}");
+}
+
+#[test]
+fn targets_reach_the_app_as_they_came() {
+    let app = App::hello();
+    let site = Site::before(&app);
+    for target in [
+        "/",
+        "/a//b/../c/./d",
+        "/%2F%2f%00",
+        "/?",
+        "/a?b=c?d&e=%zz",
+        "/a;b=c,d!$'()*+@:~",
+        "/\"|{}",
+        "//evil.example/x",
+    ] {
+        let answer = site.ask(&format!("GET {target} HTTP/1.1\r\nHost: a.example\r\n\r\n"));
+        assert!(answer.starts_with("HTTP/1.1 200"), "{target}: {answer}");
+        let seen = app.saw();
+        assert!(
+            seen.starts_with(&format!("GET {target} HTTP/1.1\r\n")),
+            "{target}: {seen}"
+        );
+    }
+    let answer = site.ask("OPTIONS * HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(app.saw().starts_with("OPTIONS * HTTP/1.1\r\n"));
+}
+
+#[test]
+fn unusual_methods_reach_the_app() {
+    let app = App::hello();
+    let site = Site::before(&app);
+    for method in ["PROPFIND", "PATCH", "DELETE", "TRACE", "X-MINE"] {
+        site.ask(&format!("{method} / HTTP/1.1\r\nHost: a.example\r\n\r\n"));
+        assert!(app.saw().starts_with(&format!("{method} / HTTP/1.1\r\n")));
+    }
+}
+
+#[test]
+fn header_values_pass_byte_for_byte() {
+    let app = App::hello();
+    let site = Site::before(&app);
+    let mut client = site.client();
+    client.send(b"GET / HTTP/1.1\r\nHost: a.example\r\nCookie: a=\xe4\xff; b=\"c\\\"\r\nX-Empty:\r\nCookie: d\r\n\r\n");
+    client.answer();
+    let seen = app.seen.recv_timeout(crate::support::PATIENCE).unwrap();
+    let expected = b"cookie: a=\xe4\xff; b=\"c\\\"\r\ncookie: d\r\nx-empty: \r\n";
+    assert!(
+        seen.windows(expected.len())
+            .any(|window| window == expected),
+        "{}",
+        seen.escape_ascii()
+    );
+}
