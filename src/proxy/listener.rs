@@ -11,7 +11,7 @@ use std::path::Path;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::address::Address;
+use crate::address::Address;
 
 /// The kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4_096;

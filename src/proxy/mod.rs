@@ -9,7 +9,6 @@
 //! - `exchange` is one request on one upstream connection (`link`), of which `pool` keeps the resting ones and `peer` the addresses;
 //! - `headers`, `answer_head` and `transfer` are HTTP/1.1 itself, and pure.
 
-mod address;
 pub mod answer_head;
 pub mod challenges;
 mod client;
@@ -36,7 +35,7 @@ pub mod transfer;
 mod warm;
 mod worker;
 
-pub use address::{Address, AddressError};
+pub use crate::address::{Address, AddressError};
 pub use gate::Gate;
 pub use listener::Listener;
 pub use network::{Network, NetworkError};
