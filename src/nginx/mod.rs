@@ -15,4 +15,6 @@ pub mod syntax;
 pub mod verdict;
 
 mod tokens;
+mod visit;
+mod way;
 mod word;

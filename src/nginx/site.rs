@@ -52,6 +52,13 @@ impl<'a> Server<'a> {
         &self.directive.place
     }
 
+    /// What it is known by: its `server_name`, or its beginning if it has none.
+    pub fn headline(&self) -> &'a Directive {
+        self.directives()
+            .find(|directive| directive.is("server_name"))
+            .unwrap_or(self.directive)
+    }
+
     /// The directives at its own level in nginx's order, what `include`s took in among them.
     pub fn directives(&self) -> InForce<'a> {
         in_force(self.directive.block())
@@ -69,6 +76,14 @@ impl<'a> Server<'a> {
             true => vec![ServerName::Exact(String::new())],
             false => names,
         }
+    }
+
+    /// What nginx's `$server_name` says: the first name as it is written.
+    pub fn primary_name(&self) -> String {
+        self.directives()
+            .find(|directive| directive.is("server_name"))
+            .map(|directive| directive.argument().to_ascii_lowercase())
+            .unwrap_or_default()
     }
 
     /// Whether one of its names takes in a host (lower case, no port).
@@ -132,12 +147,33 @@ impl<'a> Server<'a> {
 
     /// The `include` at its own level that takes in the door of this directory.
     pub fn includes(&self, include_dir: &Path) -> Option<&'a Directive> {
+        self.includes_of_door(include_dir).next()
+    }
+
+    /// All such `include`s: with more than one nginx refuses the door.
+    pub fn includes_of_door(&self, include_dir: &Path) -> impl Iterator<Item = &'a Directive> {
         self.directives()
-            .filter(|directive| directive.is("include"))
-            .find(|include| {
-                include.arguments().first().is_some_and(|pattern| {
-                    takes_in_door(&self.configuration.path(pattern.as_path()), include_dir)
-                })
+            .filter(move |directive| self.takes_in_door(directive, include_dir))
+    }
+
+    /// Such an `include` that stands too deep, in a location: there the door serves only what that location gets.
+    pub fn includes_in_location(&self, include_dir: &Path) -> Option<&'a Directive> {
+        let mut blocks: Vec<_> = self.directives().map(Directive::block).collect();
+        while let Some(block) = blocks.pop() {
+            for directive in in_force(block) {
+                if self.takes_in_door(directive, include_dir) {
+                    return Some(directive);
+                }
+                blocks.push(directive.block());
+            }
+        }
+        None
+    }
+
+    fn takes_in_door(&self, directive: &Directive, include_dir: &Path) -> bool {
+        directive.is("include")
+            && directive.arguments().first().is_some_and(|pattern| {
+                takes_in_door(&self.configuration.path(pattern.as_path()), include_dir)
             })
     }
 
@@ -147,8 +183,8 @@ impl<'a> Server<'a> {
         let door = include_dir.join(DOOR_FILE);
         self.directives()
             .filter(|directive| directive.is("location"))
-            .filter(|directive| !is_same_file(&directive.place.file, &door))
-            .find(|location| prefix_of(location).as_deref() == Some(challenge::PREFIX))
+            .filter(|location| prefix_of(location).as_deref() == Some(challenge::PREFIX))
+            .find(|location| !is_same_file(&location.place.file, &door))
     }
 }
 

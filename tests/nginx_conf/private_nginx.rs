@@ -5,9 +5,12 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::TestRunner;
 use sidedoor::nginx::configuration::Configuration;
 
 /// A directory with an nginx configuration in it.
@@ -20,10 +23,9 @@ pub(crate) struct Site {
 impl Site {
     /// A site whose `http` block holds `http`. In this and all files `{port}` and `{root}` are filled in.
     pub(crate) fn new(http: &str) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let site = Self {
             root: tempfile::tempdir().unwrap(),
-            port: listener.local_addr().unwrap().port(),
+            port: free_port(),
         };
         site.with(
             "nginx.conf",
@@ -66,7 +68,7 @@ impl Site {
         )
     }
 
-    /// Starts nginx and waits until it answers.
+    /// Starts nginx and waits until it listens.
     pub(crate) fn start(self) -> PrivateNginx {
         let mut child = self
             .nginx()
@@ -81,12 +83,13 @@ impl Site {
                 let log = fs::read_to_string(self.path("error.log")).unwrap_or_default();
                 panic!("nginx did not start ({status}): {log}\n{:?}", self.test());
             }
-            if TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() {
+            // Written once nginx listens. (A connect could meet itself or another test's nginx.)
+            if self.path("nginx.pid").exists() {
                 return PrivateNginx { child, site: self };
             }
             if Instant::now() > deadline {
                 let _ = child.kill();
-                panic!("nginx does not answer on port {}", self.port);
+                panic!("nginx does not listen on port {}", self.port);
             }
             thread::sleep(Duration::from_millis(5));
         }
@@ -102,6 +105,18 @@ impl Site {
             .arg("-c")
             .arg(self.path("nginx.conf"));
         command
+    }
+}
+
+/// A port nobody listens on, below those that systems give to outgoing connections, and given to one test only.
+fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let offset = std::process::id() * 64 + NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = u16::try_from(11_000 + offset % 20_000).unwrap();
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
     }
 }
 
@@ -155,4 +170,11 @@ impl Drop for PrivateNginx {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Always the same random texts of a pattern.
+pub(crate) fn samples(pattern: &str, count: usize) -> impl Iterator<Item = String> {
+    let mut runner = TestRunner::deterministic();
+    let strategy = proptest::string::string_regex(pattern).unwrap();
+    std::iter::repeat_with(move || strategy.new_tree(&mut runner).unwrap().current()).take(count)
 }

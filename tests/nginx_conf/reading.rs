@@ -4,13 +4,11 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use proptest::strategy::{Strategy, ValueTree};
-use proptest::test_runner::TestRunner;
 use sidedoor::nginx::configuration::Configuration;
 use sidedoor::nginx::syntax::{self, Word};
 use sidedoor::nginx::verdict::{blamed, main_file_from_test};
 
-use crate::private_nginx::{Site, binary};
+use crate::private_nginx::{Site, binary, samples};
 
 /// Serves each word under its number, and checks that nginx serves what the crate reads.
 fn serves_what_we_read(words: &[(Vec<u8>, Word)]) {
@@ -29,12 +27,6 @@ fn serves_what_we_read(words: &[(Vec<u8>, Word)]) {
         let written = String::from_utf8_lossy(written);
         assert_eq!(Word::from(body.as_slice()), *word, "{written:?}");
     }
-}
-
-fn samples(pattern: &str, count: usize) -> impl Iterator<Item = String> {
-    let mut runner = TestRunner::deterministic();
-    let strategy = proptest::string::string_regex(pattern).unwrap();
-    std::iter::repeat_with(move || strategy.new_tree(&mut runner).unwrap().current()).take(count)
 }
 
 #[test]
@@ -102,6 +94,48 @@ fn files_are_included_in_nginx_s_order_from_nginx_s_directory() {
         .collect();
     assert_eq!(nginx.body("a"), "-two-aZ-aa-bA");
     assert_eq!(set, "-two-aZ-aa-bA");
+}
+
+#[test]
+fn a_pattern_takes_in_the_files_that_nginx_includes() {
+    const PATTERNS: [&str; 18] = [
+        "*", "?", "??", "[a-c]", "[!a]*", "[^a]*", ".*h", "[]]", "[]a]*", "[[]*", "a\\*", "*a*",
+        "[a-]", "[--z]", "*[.]c*", "[a", "[.]h", "*?*",
+    ];
+    const NAMES: [&str; 14] = [
+        "a", "b", "ab", "B", "]", "[", "-", "a*", "a\\", ".h", "a.conf", "c.d", "[a", "\u{e4}",
+    ];
+    let mut servers = "server { listen 127.0.0.1:{port}; }".to_owned();
+    for (at, pattern) in PATTERNS.iter().enumerate() {
+        servers += &format!(
+            "server {{ listen 127.0.0.1:{{port}}; server_name {at}.x; set $x ''; include 'files/{}'; return 200 $x; }}\n",
+            pattern.replace('\\', "\\\\")
+        );
+    }
+    let mut site = Site::new(&servers);
+    for (at, name) in NAMES.iter().enumerate() {
+        let letter = char::from(b'A' + at as u8);
+        site = site.with(&format!("files/{name}"), &format!("set $x $x-{letter};"));
+    }
+    let nginx = site.start();
+    let configuration = nginx.site.configuration();
+    for (server, (at, pattern)) in configuration
+        .servers()
+        .skip(1)
+        .zip(PATTERNS.iter().enumerate())
+    {
+        let ours: String = server
+            .directives()
+            .filter(|d| d.is("set"))
+            .map(|d| {
+                d.arguments()[1]
+                    .to_str()
+                    .replace("$x", "")
+                    .replace("''", "")
+            })
+            .collect();
+        assert_eq!(ours, nginx.body(&format!("{at}.x")), "{pattern}");
+    }
 }
 
 #[test]

@@ -1,0 +1,428 @@
+//! What stands in the way of `http-01` through a door: which rule of which file, what comes of it, what to do.
+//! Everything here is advice: it follows from reading, and the probe has the last word.
+
+use std::fmt;
+use std::path::Path;
+
+use super::configuration::Configuration;
+use super::glob;
+use super::server_name::{Choice, Fit};
+use super::site::Server;
+use super::socket::Socket;
+use super::syntax::{Directive, Place};
+use super::visit::Detour;
+use super::way::Ways;
+use crate::challenge;
+use crate::identifier::Identifier;
+
+/// How much an obstacle weighs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Validation fails for certain, or nginx refuses the door.
+    Blocks,
+    /// Validation may fail, by some ways or for some visitors.
+    Advice,
+}
+
+/// One rule in the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Obstacle {
+    /// How much it weighs.
+    pub severity: Severity,
+    /// Where the rule stands.
+    pub place: Place,
+    /// The rule as it stands.
+    pub rule: String,
+    /// What happens because of it.
+    pub effect: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            place,
+            rule,
+            effect,
+            remedy,
+            ..
+        } = self;
+        write!(f, "{place}: `{rule}`: {effect}; {remedy}")
+    }
+}
+
+/// What is in the way of validating `host` through the door in `include_dir`; what blocks comes first.
+/// A wildcard has none: it is validated by `dns-01`, which nginx has no part in.
+pub fn obstacles(
+    configuration: &Configuration,
+    host: &Identifier,
+    include_dir: &Path,
+) -> Vec<Obstacle> {
+    if host.needs_dns() {
+        return Vec::new();
+    }
+    let mut survey = Survey {
+        configuration,
+        ways: Ways::new(configuration, host.host(), include_dir),
+        found: Vec::new(),
+    };
+    survey.doors_nginx_would_refuse();
+    survey.answers();
+    survey.what_was_not_read();
+    survey.found.sort_by_key(|obstacle| obstacle.severity);
+    survey.found
+}
+
+struct Survey<'a> {
+    configuration: &'a Configuration,
+    ways: Ways<'a>,
+    found: Vec<Obstacle>,
+}
+
+impl<'a> Survey<'a> {
+    fn add(
+        &mut self,
+        severity: Severity,
+        rule: &Directive,
+        effect: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        let known = |o: &Obstacle| o.place == rule.place && o.severity <= severity;
+        if !self.found.iter().any(known) {
+            self.found.push(Obstacle {
+                severity,
+                place: rule.place.clone(),
+                rule: rule.to_string(),
+                effect: effect.into(),
+                remedy: remedy.into(),
+            });
+        }
+    }
+
+    /// The line that leads to the door.
+    fn include_line(&self) -> String {
+        format!("include {}/*.conf;", self.ways.include_dir.display())
+    }
+
+    /// With these nginx refuses the whole configuration as soon as the door is there, whoever it is for.
+    fn doors_nginx_would_refuse(&mut self) {
+        const REFUSED: &str = "nginx refuses a second one (\"duplicate location\"), and with it its whole configuration, as soon as the door is open";
+        for server in self.configuration.servers() {
+            let includes: Vec<_> = server.includes_of_door(self.ways.include_dir).collect();
+            let Some(first) = includes.first() else {
+                continue;
+            };
+            if let Some(location) = server.challenge_location(self.ways.include_dir) {
+                self.add(
+                    Severity::Blocks,
+                    location,
+                    REFUSED,
+                    format!(
+                        "remove this location: the door included in {} takes its place",
+                        first.place
+                    ),
+                );
+            }
+            for again in &includes[1..] {
+                self.add(
+                    Severity::Blocks,
+                    again,
+                    format!(
+                        "it takes in the door a second time (first: {}); {REFUSED}",
+                        first.place
+                    ),
+                    "remove one of the two",
+                );
+            }
+            for include in includes {
+                let written = include.argument();
+                if !glob::is_pattern(Path::new(&*written)) {
+                    self.add(
+                        Severity::Advice,
+                        include,
+                        "it names the door's own file, so nginx refuses to start whenever the door is closed",
+                        format!("write `{}`", self.include_line()),
+                    );
+                }
+            }
+        }
+    }
+
+    fn what_was_not_read(&mut self) {
+        for unread in self.configuration.unread() {
+            self.found.push(Obstacle {
+                severity: Severity::Advice,
+                place: unread.included.clone(),
+                rule: format!("include {};", unread.path.display()),
+                effect: format!(
+                    "it could not be read ({}), so its rules are not known here",
+                    unread.error
+                ),
+                remedy: "let sidedoor's user read it, or trust the probe".to_owned(),
+            });
+        }
+    }
+
+    /// Who answers the CA's first visit, and how.
+    fn answers(&mut self) {
+        let candidates = self.ways.candidates();
+        let mut ports = Vec::new();
+        let mut answered = false;
+        for socket in &candidates {
+            let (server, certain) = match socket.chosen(&self.ways.host) {
+                Choice::Named(server) => (server, true),
+                Choice::Unclear(server) => (server, false),
+                Choice::Default(server) if server.includes(self.ways.include_dir).is_some() => {
+                    (server, true)
+                }
+                Choice::Default(_) => continue,
+            };
+            answered = true;
+            ports.push(socket.listen.address.port());
+            self.answer(server, certain);
+            self.only_http2(socket);
+        }
+        if !answered {
+            self.nobody_answers(candidates.first());
+            return;
+        }
+        for socket in &candidates {
+            if let Choice::Default(server) = socket.chosen(&self.ways.host)
+                && ports.contains(&socket.listen.address.port())
+                && server.includes(self.ways.include_dir).is_none()
+            {
+                self.stranger_answers(socket, server);
+            }
+        }
+    }
+
+    /// A server that has the name, on a plain socket.
+    fn answer(&mut self, server: Server<'a>, certain: bool) {
+        let Some(include) = server.includes(self.ways.include_dir) else {
+            self.not_included(server, certain);
+            return;
+        };
+        for detour in self.ways.detours(server, include) {
+            self.detour(server, include, detour, certain);
+        }
+        self.not_switched_off(server);
+    }
+
+    fn detour(
+        &mut self,
+        server: Server<'a>,
+        include: &Directive,
+        detour: Detour<'_>,
+        certain: bool,
+    ) {
+        let led = self.ways.led_to_door(server, detour.rule);
+        let severity = match detour.certain && certain && led.is_none() {
+            true => Severity::Blocks,
+            false => Severity::Advice,
+        };
+        let when = match detour.condition {
+            Some(condition) if !detour.certain => format!("where `{condition}` holds, "),
+            _ => String::new(),
+        };
+        let then = match led {
+            Some(place) => {
+                format!("; the CA follows to the TLS server in {place}, which includes it")
+            }
+            None => String::new(),
+        };
+        self.add(
+            severity,
+            detour.rule,
+            format!(
+                "it stands before the door ({}), so {when}nginx applies it first and a challenge does not reach the door{then}",
+                include.place
+            ),
+            format!(
+                "move `{include}` before it: it belongs in the first line of the server in {}",
+                server.place()
+            ),
+        );
+    }
+
+    fn not_included(&mut self, server: Server<'a>, certain: bool) {
+        if let Some(include) = server.includes_in_location(self.ways.include_dir) {
+            self.add(
+                Severity::Advice,
+                include,
+                "it stands in a location, so the door gets only what nginx gives to that location",
+                format!(
+                    "move it to the first line of the server in {}",
+                    server.place()
+                ),
+            );
+            return;
+        }
+        let twin = self
+            .configuration
+            .servers()
+            .filter(|other| other.fits(&self.ways.host) == Fit::Yes)
+            .find_map(|other| Some((other, other.includes(self.ways.include_dir)?)));
+        let led = self
+            .ways
+            .redirect(server)
+            .and_then(|rule| self.ways.led_to_door(server, rule));
+        let severity = match certain && led.is_none() {
+            true => Severity::Blocks,
+            false => Severity::Advice,
+        };
+        let mut effect = match certain {
+            true => format!(
+                "this server answers for {} and does not include the door",
+                self.ways.host
+            ),
+            false => format!(
+                "if its regular expression fits {}, this server answers, and it does not include the door",
+                self.ways.host
+            ),
+        };
+        if let Some(place) = led {
+            effect +=
+                &format!("; the CA follows its redirect to the TLS server in {place}, which does");
+        } else if let Some((other, include)) = twin {
+            effect += &format!(
+                "; the server in {}, which has the name too, does ({}), but is not the one asked",
+                other.place(),
+                include.place
+            );
+        }
+        let remedy = format!(
+            "add `{}` as the first line of this server ({})",
+            self.include_line(),
+            server.place()
+        );
+        self.add(severity, server.headline(), effect, remedy);
+    }
+
+    /// No plain socket has a server with the name or the door.
+    fn nobody_answers(&mut self, socket: Option<&Socket<'a>>) {
+        let elsewhere = self
+            .ways
+            .sockets
+            .iter()
+            .filter_map(|socket| match socket.chosen(&self.ways.host) {
+                Choice::Named(server) | Choice::Unclear(server) => Some((socket.clone(), server)),
+                Choice::Default(_) => None,
+            })
+            .min_by_key(|(socket, _)| socket.listen.tls);
+        let default = socket.map(|socket| (socket.listen.address.clone(), socket.default()));
+        let instead = match &default {
+            Some((address, server)) => format!(
+                "the default server on {address} ({}) answers the CA",
+                server.place()
+            ),
+            None => "nothing answers the CA".to_owned(),
+        };
+        match (elsewhere, default) {
+            (Some((socket, server)), default) => {
+                let led = default.and_then(|(_, server)| {
+                    self.ways.redirect(server).and_then(|rule| self.ways.led_to_door(server, rule))
+                });
+                let mapped = !socket.listen.tls && server.includes(self.ways.include_dir).is_some();
+                let severity = match mapped || led.is_some() {
+                    true => Severity::Advice,
+                    false => Severity::Blocks,
+                };
+                let then = match led {
+                    Some(place) => format!(" and leads it to the TLS server in {place}, which includes the door"),
+                    None => String::new(),
+                };
+                let kind = if socket.listen.tls { "by TLS" } else { "on another port" };
+                self.add(
+                    severity,
+                    server.headline(),
+                    format!(
+                        "{} is served only {kind} ({}), but a CA begins with plain http on port 80, where {instead}{then}",
+                        self.ways.host, socket.listen.address
+                    ),
+                    format!(
+                        "add `listen 80;` to this server, or a server with `listen 80; server_name {}; {}`",
+                        self.ways.host,
+                        self.include_line()
+                    ),
+                );
+            }
+            (None, Some((_, server))) => self.add(
+                Severity::Blocks,
+                server.headline(),
+                format!("no server has the name {}, so {instead}", self.ways.host),
+                format!(
+                    "add {} to the `server_name` of its server, and see that this server has `listen 80;`",
+                    self.ways.host
+                ),
+            ),
+            (None, None) => {
+                if let Some(http) = self.configuration.directives().find(|d| d.is("http")) {
+                    self.add(
+                        Severity::Blocks,
+                        http,
+                        "no server here listens for plain http, with which a CA begins",
+                        format!(
+                            "add a server with `listen 80; server_name {}; {}`",
+                            self.ways.host,
+                            self.include_line()
+                        ),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Some visitors come by an address at which another server is the default.
+    fn stranger_answers(&mut self, socket: &Socket<'a>, server: Server<'a>) {
+        let address = &socket.listen.address;
+        self.add(
+            Severity::Advice,
+            server.headline(),
+            format!(
+                "who comes by {address} is answered by this server, its default, for no server there has the name {} (a CA prefers IPv6 where the name has such an address)",
+                self.ways.host
+            ),
+            format!("add `listen {address};` to the server of {}", self.ways.host),
+        );
+    }
+
+    fn only_http2(&mut self, socket: &Socket<'a>) {
+        let listens = socket
+            .servers()
+            .flat_map(|server| server.directives().filter(|d| d.is("listen")))
+            .find(|listen| listen.arguments().iter().any(|word| *word == "http2"));
+        if let Some(listen) = listens.filter(|_| socket.listen.http2) {
+            self.add(
+                Severity::Advice,
+                listen,
+                "before nginx 1.25.1 a plain listener with `http2` speaks nothing else, but a CA speaks HTTP/1.1",
+                "remove `http2` from it",
+            );
+        }
+    }
+
+    /// Rules a location inherits and can't switch off.
+    fn not_switched_off(&mut self, server: Server<'a>) {
+        const NAMES: [&str; 8] = [
+            "access_by_lua",
+            "access_by_lua_block",
+            "access_by_lua_file",
+            "rewrite_by_lua_block",
+            "rewrite_by_lua_file",
+            "auth_jwt",
+            "auth_oidc",
+            "modsecurity",
+        ];
+        for name in NAMES {
+            if let Some(rule) = server.in_force(name).filter(|_| server.uses(name)) {
+                self.add(
+                    Severity::Advice,
+                    rule,
+                    "the door's location inherits it, and it may refuse a CA's visit",
+                    format!("let it pass {}", challenge::PREFIX),
+                );
+            }
+        }
+    }
+}
