@@ -54,12 +54,12 @@ pub enum AccountError {
         problem: Problem,
     },
     /// Too many requests or accounts: wait.
-    #[error("the CA asks to wait: {problem}")]
+    #[error("the CA asks to wait: {detail}")]
     RateLimited {
         /// Until then, if the CA says.
         until: Option<SystemTime>,
         /// The CA's reason.
-        problem: Problem,
+        detail: String,
     },
     /// No answer, or one that says to come again.
     #[error("the CA can't be asked now: {reason}")]
@@ -144,7 +144,10 @@ pub(super) fn unavailable_step(failure: Option<&TransportError>) -> &'static str
 impl From<CallError> for AccountError {
     fn from(error: CallError) -> Self {
         match error {
-            CallError::RateLimited { until, problem } => Self::RateLimited { until, problem },
+            CallError::RateLimited { until, problem } => Self::RateLimited {
+                until,
+                detail: problem.to_string(),
+            },
             CallError::Unavailable {
                 until,
                 reason,
@@ -157,11 +160,6 @@ impl From<CallError> for AccountError {
             CallError::Refused(problem) if says_account_gone(&problem) => Self::Gone { problem },
             CallError::Refused(problem) => Self::Refused { problem },
             CallError::Broken { what, reason } => Self::Broken { what, reason },
-            CallError::BadNonce => Self::Unavailable {
-                until: None,
-                reason: "it refused a fresh nonce".to_owned(),
-                source: None,
-            },
         }
     }
 }
@@ -295,12 +293,15 @@ impl Account {
             terms_of_service_agreed: registration.terms_agreed,
             only_return_existing: false,
         };
-        let made = call("the request for an account", async || {
-            Inner::builder_with_http(ca.http(&directory))
-                .create(&new, ca.url().to_owned(), eab.as_ref())
-                .await
-        });
-        let ((inner, kept), _) = made.await?;
+        let made = call!(
+            "the request for an account",
+            Inner::builder_with_http(ca.http(&directory)).create(
+                &new,
+                ca.url().to_owned(),
+                eab.as_ref()
+            )
+        );
+        let ((inner, kept), _) = made?;
         let credentials =
             Credentials::from_parts(inner.id(), ca.url(), kept.private_key().secret_pkcs8_der());
         Ok((

@@ -2,6 +2,7 @@
 //! from a stock of its own, and turns every error page into a problem document.
 
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -30,7 +31,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// What is kept of the last answer to a call.
 #[derive(Debug, Clone, Default)]
-#[allow(dead_code)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     /// When to come again, if the CA says so and it is not over yet (RFC 9110 10.2.3).
@@ -47,28 +47,64 @@ tokio::task_local! {
     static LAST_ANSWER: Arc<Mutex<Option<Answer>>>;
 }
 
-/// Makes a call, repeats it while the CA refuses our nonces, and says what a failure comes down to. `what` completes "the answer to …".
-pub(super) async fn call<T>(
+/// Makes a call, repeats it while the CA refuses our nonces, and says what a failure comes down to: the value and the last answer,
+/// or a [`CallError`]. `$what` completes "the answer to …"; `$future` is written out anew for each attempt. A macro, because a future that
+/// holds an async closure is not known to be `Send`.
+macro_rules! call {
+    ($what:expr, $future:expr) => {{
+        let mut attempts = $crate::acme::client::Attempts::new($what);
+        loop {
+            let outcome = $crate::acme::client::recorded($future).await;
+            if let std::ops::ControlFlow::Break(result) = attempts.judge(outcome) {
+                break result;
+            }
+        }
+    }};
+}
+pub(super) use call;
+
+type Outcome<T> = (Result<T, instant_acme::Error>, Option<Answer>);
+
+/// Runs one attempt, and keeps the last answer of it.
+pub(super) async fn recorded<T>(
+    attempt: impl Future<Output = Result<T, instant_acme::Error>>,
+) -> Outcome<T> {
+    let slot = Arc::new(Mutex::new(None));
+    let result = LAST_ANSWER.scope(Arc::clone(&slot), attempt).await;
+    let answer = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+    (result, answer)
+}
+
+/// The attempts of one call.
+pub(super) struct Attempts {
     what: &'static str,
-    mut call: impl AsyncFnMut() -> Result<T, instant_acme::Error>,
-) -> Result<(T, Answer), CallError> {
-    for _ in 0..NONCE_ATTEMPTS {
-        let slot = Arc::new(Mutex::new(None));
-        let result = LAST_ANSWER.scope(Arc::clone(&slot), call()).await;
-        let answer = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match result {
-            Ok(value) => return Ok((value, answer.unwrap_or_default())),
-            Err(error) => match failure(what, error, answer) {
-                CallError::BadNonce => {}
-                failure => return Err(failure),
-            },
+    left: usize,
+}
+
+impl Attempts {
+    pub(super) fn new(what: &'static str) -> Self {
+        Self {
+            what,
+            left: NONCE_ATTEMPTS,
         }
     }
-    Err(CallError::Unavailable {
-        until: None,
-        reason: "it refused every one of a row of fresh nonces".to_owned(),
-        source: None,
-    })
+
+    /// Whether the call is done, or needs another attempt.
+    pub(super) fn judge<T>(
+        &mut self,
+        (result, answer): Outcome<T>,
+    ) -> ControlFlow<Result<(T, Answer), CallError>> {
+        let error = match result {
+            Ok(value) => return ControlFlow::Break(Ok((value, answer.unwrap_or_default()))),
+            Err(error) => error,
+        };
+        let problem = answer.as_ref().and_then(|answer| answer.problem.as_ref());
+        self.left -= 1;
+        if self.left > 0 && problem.is_some_and(|problem| problem.kind == "badNonce") {
+            return ControlFlow::Continue(());
+        }
+        ControlFlow::Break(Err(failure(self.what, error, answer)))
+    }
 }
 
 fn failure(what: &'static str, error: instant_acme::Error, answer: Option<Answer>) -> CallError {

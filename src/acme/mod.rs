@@ -7,11 +7,14 @@ mod client;
 mod connect;
 #[cfg(test)]
 mod fake_ca;
+mod order;
+mod pace;
 mod problem;
 mod transport;
 
 pub use account::{Account, AccountError, Credentials, Eab, Registration};
 pub use ca::{Ca, Directory};
 pub use connect::CaError;
+pub use order::{Failure, Order, OrderError, OrderOptions, OrderStatus, Pending, Presenter};
 pub use problem::{Problem, ProblemPart};
 pub use transport::{Limits, TransportError};

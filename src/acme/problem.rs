@@ -170,8 +170,6 @@ pub(super) enum CallError {
     Refused(Problem),
     /// The answer makes no sense.
     Broken { what: &'static str, reason: String },
-    /// The nonce had been used or was too old: sign again with the one that came along (RFC 8555 6.5).
-    BadNonce,
 }
 
 impl CallError {
@@ -182,7 +180,12 @@ impl CallError {
         problem: Problem,
     ) -> Self {
         match (problem.kind.as_str(), status.as_u16()) {
-            ("badNonce", _) => Self::BadNonce,
+            // Its own words would show the nonce.
+            ("badNonce", _) => Self::Unavailable {
+                until,
+                reason: "it refused one fresh nonce after another".to_owned(),
+                source: None,
+            },
             // Boulder also says so with 503 when it is overloaded.
             ("rateLimited", _) | (_, 429) => Self::RateLimited { until, problem },
             ("serverInternal", _) | (_, 408 | 500..) => Self::Unavailable {
@@ -272,7 +275,7 @@ mod tests {
             };
             CallError::of_problem(StatusCode::from_u16(status).unwrap(), None, problem)
         };
-        assert!(matches!(of(400, "badNonce"), CallError::BadNonce));
+        assert!(matches!(of(400, "badNonce"), CallError::Unavailable { .. }));
         assert!(matches!(
             of(429, "rateLimited"),
             CallError::RateLimited { .. }

@@ -1,0 +1,184 @@
+//! A Pebble with a DNS server of its own in which every name is this machine. Both end when the guard is dropped.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use serde_json::{Value, json};
+use sidedoor::acme::Ca;
+use tempfile::TempDir;
+
+/// How a Pebble is to be started.
+pub(crate) struct Settings {
+    environment: Vec<(&'static str, &'static str)>,
+    config: Value,
+    http_port: u16,
+}
+
+impl Settings {
+    /// Strict, without pauses, with Pebble's default of 5 % refused nonces; validation goes to this port.
+    pub(crate) fn validating(responder: SocketAddr) -> Self {
+        Self {
+            environment: vec![("PEBBLE_VA_NOSLEEP", "1"), ("PEBBLE_AUTHZREUSE", "0")],
+            config: json!({}),
+            http_port: responder.port(),
+        }
+    }
+
+    /// With this in its environment.
+    pub(crate) fn with(mut self, key: &'static str, value: &'static str) -> Self {
+        self.environment.push((key, value));
+        self
+    }
+
+    /// With this in its configuration.
+    pub(crate) fn configured(mut self, key: &str, value: Value) -> Self {
+        self.config[key] = value;
+        self
+    }
+
+    pub(crate) fn start(self) -> Pebble {
+        Pebble::start(self)
+    }
+}
+
+/// The running Pebble.
+pub(crate) struct Pebble {
+    _processes: [Process; 2],
+    _directory: TempDir,
+    address: SocketAddr,
+    root: String,
+}
+
+impl Pebble {
+    fn start(settings: Settings) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+        let (root, certificate, key) = certificate_for_loopback();
+        std::fs::write(path("certificate.pem"), certificate).unwrap();
+        std::fs::write(path("key.pem"), key).unwrap();
+
+        let [address, management, dns, names] = free_addresses();
+        let mut config = json!({
+            "listenAddress": address.to_string(),
+            "managementListenAddress": management.to_string(),
+            "certificate": path("certificate.pem"),
+            "privateKey": path("key.pem"),
+            "httpPort": settings.http_port,
+            "tlsPort": 1,
+            "ocspResponderURL": "",
+        });
+        for (key, value) in settings.config.as_object().unwrap() {
+            config[key] = value.clone();
+        }
+        std::fs::write(path("pebble.json"), json!({ "pebble": config }).to_string()).unwrap();
+
+        let resolver = Process::start(Command::new("pebble-challtestsrv").args([
+            "-dns01",
+            &dns.to_string(),
+            "-management",
+            &names.to_string(),
+            "-defaultIPv4",
+            "127.0.0.1",
+            "-defaultIPv6",
+            "",
+            "-http01",
+            "",
+            "-https01",
+            "",
+            "-tlsalpn01",
+            "",
+        ]));
+        let pebble = Process::start(
+            Command::new("pebble")
+                .args([
+                    "-strict",
+                    "-config",
+                    &path("pebble.json"),
+                    "-dnsserver",
+                    &dns.to_string(),
+                ])
+                .envs(settings.environment),
+        );
+        for listening in [names, address] {
+            wait_for(listening);
+        }
+        Self {
+            _processes: [resolver, pebble],
+            _directory: directory,
+            address,
+            root,
+        }
+    }
+
+    /// The CA as one connects to it.
+    pub(crate) fn ca(&self) -> Ca {
+        Ca::new(&self.url(), self.root.as_bytes()).unwrap()
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The directory's URL.
+    pub(crate) fn url(&self) -> String {
+        format!("https://{}/dir", self.address)
+    }
+}
+
+/// A process that ends with its owner.
+struct Process(Child);
+
+impl Process {
+    fn start(command: &mut Command) -> Self {
+        let program = command.get_program().to_owned();
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        Self(child.unwrap_or_else(|error| {
+            panic!(
+                "{program:?} can't be started ({error}); these tests need Debian's package pebble"
+            )
+        }))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Addresses nobody listens on, all different.
+fn free_addresses<const N: usize>() -> [SocketAddr; N] {
+    let listeners = [(); N].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap())
+}
+
+fn wait_for(address: SocketAddr) {
+    let begun = Instant::now();
+    while let Err(error) = TcpStream::connect(address) {
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "nothing listens on {address}: {error}"
+        );
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A root, and a certificate of it for Pebble's own HTTPS, with its key.
+fn certificate_for_loopback() -> (String, String, String) {
+    let mut root = CertificateParams::default();
+    root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let root_key = KeyPair::generate().unwrap();
+    let root_pem = root.self_signed(&root_key).unwrap().pem();
+    let key = KeyPair::generate().unwrap();
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let certificate = CertificateParams::new(names)
+        .unwrap()
+        .signed_by(&key, &Issuer::new(root, root_key))
+        .unwrap();
+    (root_pem, certificate.pem(), key.serialize_pem())
+}
