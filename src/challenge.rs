@@ -115,6 +115,13 @@ impl KeyAuthorization {
         }
     }
 
+    /// A token that no CA gives out, with a thumbprint that is no account's: for probes of our own.
+    pub fn of_nobody(random: u128) -> Self {
+        let token = Token(format!("sidedoor-probe-{random:032x}"));
+        let text = format!("{token}.{random:043x}");
+        Self { token, text }
+    }
+
     /// The token it belongs to.
     pub fn token(&self) -> &Token {
         &self.token
@@ -164,6 +171,21 @@ mod tests {
         let long = "a".repeat(129);
         for token in ["", "a.b", "a/b", "a b", "a\n", "ä", "a=", &long] {
             assert!(token.parse::<Token>().is_err(), "{token:?}");
+        }
+    }
+
+    #[test]
+    fn a_probe_s_key_authorization_is_well_formed() {
+        for random in [0, u128::MAX] {
+            let probe = KeyAuthorization::of_nobody(random);
+            assert_eq!(
+                probe.token().as_str().parse::<Token>().unwrap(),
+                *probe.token()
+            );
+            assert_eq!(
+                KeyAuthorization::new(probe.token().clone(), probe.as_str()),
+                Ok(probe)
+            );
         }
     }
 

@@ -41,12 +41,12 @@ impl Entry {
         }
     }
 
-    /// Puts this at `path`, in one step as others see it. The directory has to be there.
+    /// Puts this at `path`, in one step as others see it; a file's bytes outlive a power cut if its name does. The directory has to be there.
     pub fn place(&self, path: &Path) -> io::Result<()> {
         match self {
             Self::Absent => match fs::remove_file(path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-                removed => removed?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                removed => removed,
             },
             Self::File(bytes, mode) => {
                 let temporary = temporary(path);
@@ -60,15 +60,20 @@ impl Entry {
                 file.write_all(bytes)
                     .and_then(|()| file.sync_all())
                     .inspect_err(|_| drop(discard(&temporary)))?;
-                fs::rename(&temporary, path).inspect_err(|_| drop(discard(&temporary)))?;
+                fs::rename(&temporary, path).inspect_err(|_| drop(discard(&temporary)))
             }
             Self::Link(target) => {
                 let temporary = temporary(path);
                 discard(&temporary)?;
                 symlink(target, &temporary)?;
-                fs::rename(&temporary, path).inspect_err(|_| drop(discard(&temporary)))?;
+                fs::rename(&temporary, path).inspect_err(|_| drop(discard(&temporary)))
             }
         }
+    }
+
+    /// Puts this at `path` so that it is still there after a power cut.
+    pub fn keep(&self, path: &Path) -> io::Result<()> {
+        self.place(path)?;
         sync_directory_of(path)
     }
 }
@@ -80,7 +85,12 @@ pub fn create_directory(path: &Path, mode: u32) -> io::Result<()> {
 
 /// Makes a rename or removal in the directory of `path` outlive a power cut.
 pub fn sync_directory_of(path: &Path) -> io::Result<()> {
-    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+    sync_directory(path.parent().unwrap_or(Path::new("/")))
+}
+
+/// Makes what was renamed or removed in this directory outlive a power cut.
+pub fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
 }
 
 /// The name a new entry has until it is whole: hidden from nginx's `*.conf`, and always the same, so that a crash leaves at most one.

@@ -1,15 +1,30 @@
 //! sidedoor: a small gate beside nginx's main gate.
 
+pub mod accounts;
 pub mod acme;
 pub mod address;
+pub mod admin;
 pub mod certificate;
 pub mod challenge;
+pub mod cli;
 pub mod command;
 pub mod config;
+pub mod daemon;
+pub mod deploy;
+pub mod doors;
+pub mod engine;
 pub mod files;
 pub mod identifier;
+pub mod issuance;
 pub mod lock;
 pub mod nginx;
+pub mod operations;
+pub mod progress;
 pub mod proxy;
+pub mod report;
+pub mod schedule;
+pub mod status;
 pub mod store;
+pub mod telemetry;
 pub mod upstream;
+pub mod watch;

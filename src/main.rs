@@ -1,3 +1,7 @@
 //! The `sidedoor` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sidedoor::cli::main()
+}

@@ -20,6 +20,8 @@ pub struct App {
     pub upstreams: Vec<Upstream>,
     /// Where its door stands and how long.
     pub door: Door,
+    /// Whether it gets the requests for hosts that no app has.
+    pub is_default: bool,
     /// Whether it is looked after.
     pub enabled: bool,
     /// How its certificate is ordered.
@@ -71,6 +73,7 @@ pub(super) struct Taken {
     names: HashMap<String, AppName>,
     domains: HashMap<String, AppName>,
     directories: HashMap<String, AppName>,
+    defaults: HashMap<String, AppName>,
 }
 
 fn take(
@@ -106,6 +109,7 @@ impl App {
         let directory = section.path("include_dir");
         let door = Self::read_door(&mut section, directory);
         Self::check_challenge(&mut section, domains.as_deref().unwrap_or_default());
+        let is_default = section.flag("default").unwrap_or(false);
         let enabled = section.flag("enabled").unwrap_or(true);
         let mut acme = defaults.clone();
         acme.override_from(&mut section);
@@ -114,6 +118,7 @@ impl App {
             domains: domains?,
             upstreams,
             door: door?,
+            is_default,
             enabled,
             acme,
         };
@@ -130,6 +135,15 @@ impl App {
                 &section,
                 "domains",
                 domain.to_string(),
+                &app.name,
+            );
+        }
+        if app.is_default {
+            take(
+                &mut taken.defaults,
+                &section,
+                "default",
+                "true".to_owned(),
                 &app.name,
             );
         }

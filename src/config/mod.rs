@@ -41,14 +41,21 @@ pub struct Config {
 /// How nginx is tested, reloaded and reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Nginx {
-    /// The command that tests nginx's configuration.
-    pub test: Vec<String>,
-    /// The command that makes nginx read it again.
-    pub reload: Vec<String>,
+    /// How it is tested and reloaded.
+    pub commands: Commands,
     /// Where the probe knocks; found in nginx's own configuration unless given.
     pub probe: Option<Vec<Address>>,
     /// Whether a door is proven before the CA is told to look. Off, the CA is simply told.
     pub prove: bool,
+}
+
+/// How nginx is tested and reloaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commands {
+    /// Such as `nginx -t`.
+    pub test: Vec<String>,
+    /// Such as `nginx -s reload`.
+    pub reload: Vec<String>,
 }
 
 /// Why there is no configuration.
@@ -155,18 +162,22 @@ fn default_listen() -> Vec<Address> {
 
 impl Nginx {
     fn read(section: Option<Section<'_>>) -> Self {
-        let defaults = Self {
+        let defaults = Commands {
             test: ["nginx", "-t"].map(str::to_owned).into(),
             reload: ["nginx", "-s", "reload"].map(str::to_owned).into(),
-            probe: None,
-            prove: true,
         };
         let Some(mut section) = section else {
-            return defaults;
+            return Self {
+                commands: defaults,
+                probe: None,
+                prove: true,
+            };
         };
         Self {
-            test: section.command("test").unwrap_or(defaults.test),
-            reload: section.command("reload").unwrap_or(defaults.reload),
+            commands: Commands {
+                test: section.command("test").unwrap_or(defaults.test),
+                reload: section.command("reload").unwrap_or(defaults.reload),
+            },
             probe: section.list("probe"),
             prove: section.flag("prove").unwrap_or(true),
         }
@@ -221,7 +232,7 @@ enabled     = false
     #[test]
     fn reads_a_whole_configuration() {
         let config = parse(WHOLE).unwrap();
-        assert_eq!(config.nginx.test[0], "sudo");
+        assert_eq!(config.nginx.commands.test[0], "sudo");
         assert_eq!(
             config.acme.directories[0].url(),
             "https://acme-staging-v02.api.letsencrypt.org/directory"
@@ -248,7 +259,7 @@ enabled     = false
     fn an_empty_file_is_all_defaults() {
         let config = parse("").unwrap();
         assert_eq!(config.listen, default_listen());
-        assert_eq!(config.nginx.reload, ["nginx", "-s", "reload"]);
+        assert_eq!(config.nginx.commands.reload, ["nginx", "-s", "reload"]);
         assert!(config.apps.is_empty());
     }
 

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::change::{Change, Made};
 use super::verdict::{Blame, blamed};
 use crate::command;
+use crate::config::Commands;
 use crate::lock::{Lock, LockError};
 
 /// `nginx -t` takes 24 s with 10,000 hosts (measured); whoever needs more than this has another trouble.
@@ -19,22 +20,16 @@ const RELOAD_LIMIT: Duration = Duration::from_secs(180);
 const GATHER: Duration = Duration::from_millis(2);
 const LOCK_LIMIT: Duration = Duration::from_secs(600);
 
-/// How nginx is tested and reloaded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Commands {
-    /// Such as `nginx -t`.
-    pub test: Vec<String>,
-    /// Such as `nginx -s reload`.
-    pub reload: Vec<String>,
-}
-
 /// What became of a request that nginx took.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// Everything stood so already; nginx was left alone.
     Unchanged,
     /// nginx took the configuration and was told to read it.
-    Reloaded,
+    Reloaded {
+        /// How long the test and the reload took: what nginx itself will need again before its new workers are there.
+        took: Duration,
+    },
     /// Something of ours is gone from the disk, but nginx could not be told, since its configuration is broken elsewhere.
     GoneButNotReloaded(String),
 }
@@ -117,23 +112,30 @@ struct Request {
 /// Tests and reloads nginx for everybody in this process, and takes turns with other processes of ours.
 #[derive(Debug)]
 pub struct Control {
-    requests: mpsc::UnboundedSender<Request>,
+    requests: mpsc::UnboundedSender<Asked>,
 }
 
 impl Control {
-    /// A control, and the task that does its work: it ends when the last `Control` is gone and all requests are done.
+    /// A control, and the task that does its work: it ends after [`Control::finish`], or when the last `Control` is gone.
     /// `lock` is a file that all processes of ours share.
     pub fn new(commands: Commands, lock: PathBuf) -> (Self, impl Future<Output = ()> + Send) {
-        let (requests, mut arriving) = mpsc::unbounded_channel::<Request>();
+        let (requests, mut arriving) = mpsc::unbounded_channel();
         let serve = async move {
-            while let Some(first) = arriving.recv().await {
+            while let Some(Asked::Apply(first)) = arriving.recv().await {
                 // Requests that belong together are made one after the other; they shall share a reload.
                 sleep(GATHER).await;
                 let mut batch = vec![first];
+                let mut finish = false;
                 while let Ok(next) = arriving.try_recv() {
-                    batch.push(next);
+                    match next {
+                        Asked::Apply(request) => batch.push(request),
+                        Asked::Finish => finish = true,
+                    }
                 }
                 serve(&commands, &lock, batch).await;
+                if finish {
+                    break;
+                }
             }
         };
         (Self { requests }, serve)
@@ -148,16 +150,26 @@ impl Control {
         listener: Listener,
     ) -> impl Future<Output = Result<Outcome, ControlError>> + Send + use<> {
         let (answer, answered) = oneshot::channel();
-        let sent = self.requests.send(Request {
+        let sent = self.requests.send(Asked::Apply(Request {
             changes,
             listener,
             answer,
-        });
+        }));
         async move {
             sent.map_err(|_| ControlError::Stopping)?;
             answered.await.unwrap_or(Err(ControlError::Stopping))
         }
     }
+
+    /// Ends the task once all requests made until now are done; later ones fail.
+    pub fn finish(&self) {
+        let _ = self.requests.send(Asked::Finish);
+    }
+}
+
+enum Asked {
+    Apply(Request),
+    Finish,
 }
 
 /// A request whose changes are on disk.
@@ -203,6 +215,7 @@ async fn serve(commands: &Commands, lock: &Path, batch: Vec<Request>) {
         .into_iter()
         .filter_map(|request| make(request, turn.as_ref().err()))
         .collect();
+    let began = Instant::now();
     loop {
         if running.is_empty() {
             return;
@@ -248,13 +261,14 @@ async fn serve(commands: &Commands, lock: &Path, batch: Vec<Request>) {
             },
         );
     }
+    let took = began.elapsed();
     tracing::debug!(
         requests = running.len(),
         "nginx was told to read its configuration"
     );
     for one in running {
         (one.listener)(Stage::Reloaded);
-        one.finish(Ok(Outcome::Reloaded));
+        one.finish(Ok(Outcome::Reloaded { took }));
     }
 }
 

@@ -7,9 +7,6 @@ use crate::challenge::PREFIX;
 use crate::identifier::AppName;
 use crate::upstream::{Upstream, UpstreamHost};
 
-/// The door's file in an app's include directory. Sorted first, so that its rewrite-phase line comes before a neighbour's `return`.
-pub const FILE_NAME: &str = "00-sidedoor.conf";
-
 /// What a door's text depends on.
 #[derive(Debug, Clone)]
 pub struct Door<'a> {

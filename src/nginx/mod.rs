@@ -6,11 +6,13 @@ pub mod control;
 pub mod door;
 pub mod glob;
 pub mod listen;
+pub mod obstacles;
 pub mod probe;
 pub mod served;
 pub mod server_name;
 pub mod site;
 pub mod socket;
+pub mod survey;
 pub mod syntax;
 pub mod verdict;
 

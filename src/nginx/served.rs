@@ -38,8 +38,10 @@ pub enum Served {
     Expected,
     /// Another one, in DER.
     Other(Vec<u8>),
-    /// None: nothing listens, or no handshake came about.
-    Nothing(String),
+    /// None: something listens, but no handshake came about.
+    Failed(String),
+    /// Nobody can be asked: nothing listens there, as seen from here.
+    Unreachable(String),
 }
 
 /// Asks until the expected certificate is served, or the time is over; the last answer counts.
@@ -50,7 +52,10 @@ pub async fn wait_for(server: &TlsServer, leaf: &[u8], limit: Duration) -> Serve
         let served = match ask(server).await {
             Ok(der) if der == leaf => return Served::Expected,
             Ok(der) => Served::Other(der),
-            Err(error) => Served::Nothing(error.to_string()),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                Served::Unreachable(error.to_string())
+            }
+            Err(error) => Served::Failed(error.to_string()),
         };
         if start.elapsed() >= limit {
             return served;
@@ -61,6 +66,8 @@ pub async fn wait_for(server: &TlsServer, leaf: &[u8], limit: Duration) -> Serve
 }
 
 /// The certificate that is served now, in DER.
+///
+/// For a tenth of a second after a reload nginx's old workers still answer, too; where that matters, use [`wait_for`].
 pub async fn ask(server: &TlsServer) -> io::Result<Vec<u8>> {
     let asked = async {
         match &server.address {

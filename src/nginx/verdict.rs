@@ -78,12 +78,17 @@ fn main_file_given(argv: &[String]) -> Option<PathBuf> {
     }
 }
 
-fn is_nginx(word: &str) -> bool {
+/// Whether a word of a command is nginx's own program, or one of its descendants'.
+pub(super) fn is_nginx(word: &str) -> bool {
     const NAMES: [&str; 5] = ["nginx", "openresty", "angie", "tengine", "freenginx"];
     Path::new(word)
         .file_name()
         .and_then(|name| name.to_str())
-        .is_some_and(|name| NAMES.iter().any(|known| name.starts_with(known)))
+        .is_some_and(|name| {
+            // `nginx-debug` is one, `nginx.conf` is not.
+            let rest = NAMES.iter().find_map(|known| name.strip_prefix(known));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        })
 }
 
 /// The message of a line that made nginx stop. Before it there is `nginx: ` or, where nginx logs to standard error, date and process.
@@ -180,6 +185,8 @@ mod tests {
                 "sudo -u web /usr/sbin/nginx -t -c /a/n.conf",
                 Some("/a/n.conf"),
             ),
+            ("nginx -t -c /srv/nginx.conf", Some("/srv/nginx.conf")),
+            ("nginx-debug -t -c /a", Some("/a")),
             ("docker exec -c /no web nginx -t", None),
             ("nginx -t -c n.conf", None),
             ("nginx -t -p /srv/ -c n.conf", Some("/srv/n.conf")),

@@ -109,6 +109,7 @@ impl Store {
                 .place(&file)
                 .map_err(io_error("written", &file))?;
         }
+        files::sync_directory(&unfinished).map_err(io_error("written", &unfinished))?;
         fs::rename(&unfinished, &path).map_err(io_error("written", &path))?;
         files::sync_directory_of(&path).map_err(io_error("written", &path))
     }
@@ -138,7 +139,7 @@ impl Store {
         files::create_directory(&directory, 0o700).map_err(io_error("created", &directory))?;
         let path = self.next_key_path(name);
         Entry::File(pem.as_bytes().to_vec(), 0o600)
-            .place(&path)
+            .keep(&path)
             .map_err(io_error("written", &path))
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::{Store, StoreError, json_names, read_json, write_json};
+use super::{Store, StoreError, Version, json_names, read_json, write_json};
 use crate::identifier::{AppName, Identifier};
 
 /// What is remembered of one name's certificates. Fields that an older version didn't write have defaults.
@@ -18,8 +18,13 @@ pub struct Lineage {
     pub directory: Option<String>,
     /// An order that was placed and has not ended.
     pub order: Option<OrderInFlight>,
+    /// When the CA last looked, rather than knowing us still.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub validated: Option<OffsetDateTime>,
+    /// The version that nginx was last seen to serve, or last took where nothing is to be seen.
+    pub deployed: Option<Version>,
     /// A version that nginx refused or didn't serve, and so is not to be put live again.
-    pub rejected: Option<u32>,
+    pub rejected: Option<Version>,
     /// What went wrong since the last success.
     pub failure: Option<Failure>,
 }

@@ -165,7 +165,9 @@ impl Store {
         directory_url: &str,
         account: &T,
     ) -> Result<(), StoreError> {
-        write_json(&self.account_path(directory_url), account)
+        let path = self.account_path(directory_url);
+        write_json(&path, account)?;
+        files::sync_directory_of(&path).map_err(io_error("written", &path))
     }
 
     fn account_path(&self, directory_url: &str) -> PathBuf {

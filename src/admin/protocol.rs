@@ -1,0 +1,138 @@
+//! What is said over the admin socket: one JSON object a line. A request, then notes while it is worked on, then one reply or failure.
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::challenge::{KeyAuthorization, Token};
+use crate::identifier::{AppName, Identifier};
+use crate::progress::Note;
+use crate::report::Report;
+use crate::status::Status;
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case")]
+pub enum Request {
+    /// A certificate for an app, or for names whose apps have doors.
+    Issue {
+        /// The app; nothing where names are given.
+        app: Option<AppName>,
+        /// The names.
+        names: Vec<Identifier>,
+        /// Also if the present one is still good.
+        force: bool,
+    },
+    /// New certificates for these names, or for all, where they are due.
+    Renew {
+        /// The lineages; all where there is none.
+        names: Vec<AppName>,
+        /// Also where they aren't due.
+        force: bool,
+    },
+    /// A door by hand.
+    Open {
+        /// Whose.
+        app: AppName,
+        /// How long it may stand, in seconds.
+        seconds: u64,
+    },
+    /// The end of a door that was opened by hand.
+    Close {
+        /// Whose; every door that nobody else needs, where nothing is given.
+        app: Option<AppName>,
+    },
+    /// A token to answer.
+    AddChallenge {
+        /// With what.
+        key_authorization: KeyAuthorization,
+    },
+    /// A token to answer no longer.
+    RemoveChallenge {
+        /// Which.
+        token: Token,
+    },
+    /// Which tokens are answered.
+    ListChallenges,
+    /// How every certificate stands.
+    Status,
+}
+
+/// How one certificate fared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// The lineage.
+    pub name: AppName,
+    /// Whether it is a new one.
+    pub new: bool,
+    /// Its number in the archive.
+    pub version: u32,
+    /// When it ends.
+    #[serde(with = "time::serde::rfc3339")]
+    pub not_after: OffsetDateTime,
+    /// Where its files are.
+    pub path: String,
+    /// How many handshakes have seen nginx serve it; none where no TLS server uses it yet.
+    pub served: Option<usize>,
+}
+
+/// How one of several certificates fared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fared {
+    /// It is there.
+    Done(Certificate),
+    /// It is not.
+    Failed {
+        /// The lineage.
+        name: AppName,
+        /// Why not.
+        report: Report,
+    },
+}
+
+/// What came of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "kebab-case")]
+pub enum Reply {
+    /// One certificate.
+    Issued(Certificate),
+    /// Several.
+    Renewed {
+        /// Each.
+        certificates: Vec<Fared>,
+    },
+    /// A door stands.
+    Opened {
+        /// Whose.
+        app: AppName,
+        /// Until when.
+        #[serde(with = "time::serde::rfc3339")]
+        until: OffsetDateTime,
+    },
+    /// Doors that stood no longer do.
+    Closed {
+        /// Whose.
+        apps: Vec<AppName>,
+    },
+    /// The tokens that are answered.
+    Challenges {
+        /// Each.
+        tokens: Vec<Token>,
+    },
+    /// How every certificate stands.
+    Status(Status),
+    /// Nothing more to say.
+    Done,
+}
+
+/// One line from the server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Message {
+    /// How far it has come.
+    Note(Note),
+    /// The end: it is done.
+    Reply(Box<Reply>),
+    /// The end: it failed.
+    Failed(Report),
+}

@@ -1,0 +1,183 @@
+//! The command line: what was typed, what it means, and how its end is told.
+
+mod alone;
+mod arguments;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::admin::client::{Client, ClientError};
+use crate::admin::protocol::{Fared, Reply, Request};
+use crate::config::{Config, ConfigError};
+use crate::daemon::{self, Signals};
+use crate::nginx::survey::Surveyor;
+use crate::report::Report;
+use crate::status;
+use crate::store::Store;
+use crate::telemetry;
+
+use arguments::{Arguments, Meaning};
+use output::Output;
+
+/// What a command's end means to whoever called it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// 0
+    Done,
+    /// 1
+    Failed,
+    /// 2: usage or configuration.
+    Usage,
+    /// 3: some of several.
+    SomeFailed,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::SomeFailed => 3,
+        })
+    }
+}
+
+/// Runs the command that this process was started with.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        // clap hands over help and version as errors that are none.
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
+            }
+            .into();
+        }
+    };
+    telemetry::start(arguments.log_format(), arguments.log_level());
+    match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime.block_on(execute(&arguments)).into(),
+        Err(error) => {
+            eprintln!("error: the system has no threads left: {error}");
+            Exit::Failed.into()
+        }
+    }
+}
+
+async fn execute(arguments: &Arguments) -> Exit {
+    let output = Output::new(arguments);
+    let meaning = match arguments.meaning() {
+        Ok(meaning) => meaning,
+        Err(report) => {
+            output.failure(&report);
+            return Exit::Usage;
+        }
+    };
+    let config = match Config::load(arguments.config()) {
+        Ok(config) => config,
+        Err(error) => {
+            let next_step = match &error {
+                ConfigError::Unreadable { .. } => {
+                    "name the file with --config FILE or in SIDEDOOR_CONFIG"
+                }
+                ConfigError::Mistakes(_) => "mend these lines and run `sidedoor config check`",
+            };
+            output.failure(&Report::new(error, next_step));
+            return Exit::Usage;
+        }
+    };
+    match meaning {
+        Meaning::Run => match daemon::run(config).await {
+            Ok(()) => Exit::Done,
+            Err(error) => {
+                output.failure(&error.report());
+                Exit::Failed
+            }
+        },
+        Meaning::CheckConfig => {
+            output.config_is_good(&config);
+            Exit::Done
+        }
+        Meaning::Ask(request) => ask(config, request, &output).await,
+    }
+}
+
+/// Through the running sidecar if there is one, else all by ourselves.
+async fn ask(config: Config, request: Request, output: &Output) -> Exit {
+    let client = match Client::connect(&config.admin).await {
+        Ok(Some(client)) => client,
+        Ok(None) => return without_sidecar(config, request, output).await,
+        Err(error) => {
+            return output.end(Err(Report::new(
+                error,
+                "run the command as the user who runs the sidecar",
+            )));
+        }
+    };
+    let answered = tokio::select! {
+        answered = client.ask(&request, |note| output.note(&note)) => answered,
+        // The sidecar lets the work go when we do.
+        () = ended() => return output.interrupted(),
+    };
+    let broken_off = |error: ClientError| Report::new(error, "look into the sidecar's log");
+    output.end(answered.unwrap_or_else(|error| Err(broken_off(error))))
+}
+
+async fn without_sidecar(config: Config, request: Request, output: &Output) -> Exit {
+    match request {
+        Request::Status => output.end(look(&config).await),
+        Request::AddChallenge { .. } | Request::RemoveChallenge { .. } | Request::ListChallenges => output.end(Err(Report::new(
+            format!("no sidecar listens on {}", config.admin.display()),
+            "start one with `sidedoor run`, or keep `sidedoor open APP` running in another terminal",
+        ))),
+        request => alone::perform(config, request, output).await,
+    }
+}
+
+/// `status` where no sidecar runs: the disk and nginx know as much.
+async fn look(config: &Config) -> Result<Reply, Report> {
+    let store =
+        Store::open(&config.state_dir).map_err(|error| Report::new(&error, error.next_step()))?;
+    let surveyor = Surveyor::new(config.nginx.commands.test.clone());
+    let status = status::gather(config, &store, &surveyor).await;
+    status
+        .map(Reply::Status)
+        .map_err(|error| Report::new(&error, error.next_step()))
+}
+
+/// Resolves when a signal says that the process shall end.
+async fn ended() {
+    match Signals::new() {
+        Ok(mut signals) => signals.end().await,
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// The exit status of what has been told.
+fn exit_of(answer: &Result<Reply, Report>) -> Exit {
+    match answer {
+        Err(_) => Exit::Failed,
+        Ok(Reply::Renewed { certificates }) => {
+            let failed = certificates
+                .iter()
+                .filter(|fared| matches!(fared, Fared::Failed { .. }))
+                .count();
+            match failed {
+                0 => Exit::Done,
+                all if all == certificates.len() => Exit::Failed,
+                _ => Exit::SomeFailed,
+            }
+        }
+        Ok(_) => Exit::Done,
+    }
+}

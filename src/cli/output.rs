@@ -1,0 +1,271 @@
+//! What a command prints: its end on standard output, how far it has come and what went wrong on standard error.
+
+use std::io::{IsTerminal, Write};
+
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+use super::arguments::Arguments;
+use super::{Exit, exit_of};
+use crate::admin::protocol::{Certificate, Fared, Reply};
+use crate::config::Config;
+use crate::progress::Note;
+use crate::report::Report;
+use crate::status::{CertificateStatus, Status};
+use crate::telemetry::LogFormat;
+
+/// How this command talks.
+#[derive(Debug, Clone)]
+pub(super) struct Output {
+    notes: Notes,
+    json: bool,
+    quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Notes {
+    /// Every step, each on a line of its own.
+    Steps,
+    /// The last step, on one line that is overwritten.
+    OneLine,
+    /// Only what is worth knowing.
+    Notices,
+    /// Nothing; the log has it.
+    None,
+}
+
+impl Output {
+    pub(super) fn new(arguments: &Arguments) -> Self {
+        let notes = match (
+            arguments.is_quiet(),
+            arguments.log_format(),
+            arguments.is_verbose(),
+        ) {
+            (true, ..) | (_, LogFormat::Json, _) => Notes::None,
+            (_, _, true) => Notes::Steps,
+            _ if std::io::stderr().is_terminal() => Notes::OneLine,
+            _ => Notes::Notices,
+        };
+        Self {
+            notes,
+            json: arguments.wants_json(),
+            quiet: arguments.is_quiet(),
+        }
+    }
+
+    pub(super) fn note(&self, note: &Note) {
+        let mut out = std::io::stderr().lock();
+        // Nobody may be listening any more; the work goes on.
+        let _ = match (note, self.notes) {
+            (
+                Note::Step {
+                    step,
+                    detail,
+                    elapsed_ms,
+                },
+                Notes::Steps,
+            ) => writeln!(out, "{elapsed_ms:>6} ms  {step:<13} {detail}"),
+            (Note::Step { step, .. }, Notes::OneLine) => {
+                write!(out, "\r\x1b[K{step} …").and_then(|()| out.flush())
+            }
+            (Note::Notice { text }, Notes::OneLine) => writeln!(out, "\r\x1b[Knote: {text}"),
+            (Note::Notice { text }, Notes::Steps | Notes::Notices) => writeln!(out, "note: {text}"),
+            _ => Ok(()),
+        };
+    }
+
+    fn clear_line(&self) {
+        if self.notes == Notes::OneLine {
+            eprint!("\r\x1b[K");
+        }
+    }
+
+    /// Tells how it ended, and what that means to the caller.
+    pub(super) fn end(&self, answer: Result<Reply, Report>) -> Exit {
+        let exit = exit_of(&answer);
+        self.clear_line();
+        match answer {
+            Ok(reply) => self.reply(&reply),
+            Err(report) => self.failure(&report),
+        }
+        exit
+    }
+
+    pub(super) fn interrupted(&self) -> Exit {
+        self.clear_line();
+        eprintln!("stopped; the doors are closed");
+        Exit::Failed
+    }
+
+    pub(super) fn failure(&self, report: &Report) {
+        eprintln!("error: {}\n next: {}", report.what, report.next_step);
+    }
+
+    pub(super) fn stays(&self) {
+        self.say(
+            "no sidecar is running, so this command stays and answers; Ctrl-C closes the door",
+        );
+    }
+
+    pub(super) fn config_is_good(&self, config: &Config) {
+        let apps = match config.apps.len() {
+            1 => "1 app".to_owned(),
+            count => format!("{count} apps"),
+        };
+        self.say(&format!("{} is good: {apps}", config.file.display()));
+    }
+
+    fn say(&self, line: &str) {
+        if !self.quiet {
+            // A reader that has gone away is no failure of the work.
+            let _ = writeln!(std::io::stdout(), "{line}");
+        }
+    }
+
+    fn reply(&self, reply: &Reply) {
+        match reply {
+            Reply::Issued(certificate) => self.say(&certificate_line(certificate)),
+            Reply::Renewed { certificates } => self.renewed(certificates),
+            Reply::Opened { app, until } => {
+                self.say(&format!("the door of {app} is open until {}", time(*until)))
+            }
+            Reply::Closed { apps } if apps.is_empty() => self.say("no door had to be closed"),
+            Reply::Closed { apps } => apps
+                .iter()
+                .for_each(|app| self.say(&format!("the door of {app} is closed"))),
+            Reply::Challenges { tokens } => {
+                tokens.iter().for_each(|token| self.say(token.as_str()))
+            }
+            Reply::Status(status) if self.json => match serde_json::to_string_pretty(status) {
+                Ok(json) => self.say(&json),
+                Err(error) => eprintln!("error: {error}"),
+            },
+            Reply::Status(status) => self.status(status),
+            Reply::Done => {}
+        }
+    }
+
+    fn renewed(&self, certificates: &[Fared]) {
+        if certificates.is_empty() {
+            self.say("there is nothing to renew");
+        }
+        for fared in certificates {
+            match fared {
+                Fared::Done(certificate) => self.say(&certificate_line(certificate)),
+                Fared::Failed { name, report } => {
+                    eprintln!(
+                        "error: {name}: {}\n next: {}",
+                        report.what, report.next_step
+                    );
+                }
+            }
+        }
+    }
+
+    fn status(&self, status: &Status) {
+        if status.certificates.is_empty() {
+            self.say("there are no apps and no certificates yet");
+        }
+        for certificate in &status.certificates {
+            for line in status_lines(certificate) {
+                self.say(&line);
+            }
+        }
+        if !status.running {
+            self.say("no sidecar is running");
+        }
+    }
+}
+
+fn certificate_line(certificate: &Certificate) -> String {
+    let Certificate {
+        name,
+        new,
+        not_after,
+        path,
+        served,
+        ..
+    } = certificate;
+    let until = time(*not_after);
+    match (new, served) {
+        (false, _) => format!("{name}: still good until {until}, in {path}"),
+        (true, Some(_)) => format!("{name}: new, served by nginx, good until {until}, in {path}"),
+        (true, None) => format!("{name}: new, good until {until}, in {path}"),
+    }
+}
+
+fn status_lines(certificate: &CertificateStatus) -> Vec<String> {
+    let names: Vec<_> = certificate
+        .identifiers
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let mut lines = vec![format!(
+        "{}{}",
+        certificate.name,
+        if certificate.enabled {
+            ""
+        } else {
+            " (not looked after)"
+        }
+    )];
+    lines.push(format!("  names    {}", names.join(", ")));
+    lines.push(match &certificate.live {
+        None => "  stored   nothing yet".to_owned(),
+        Some(live) if live.placeholder => format!(
+            "  stored   a placeholder until the first certificate, in {}",
+            live.path
+        ),
+        Some(live) => format!(
+            "  stored   number {} by {}, good until {}, due {}, in {}",
+            live.version,
+            live.issuer,
+            time(live.not_after),
+            time(live.due),
+            live.path
+        ),
+    });
+    for served in &certificate.served {
+        let what = match (served.is_live, served.not_after, &served.error) {
+            (true, ..) => "the same".to_owned(),
+            (false, Some(until), _) => format!("ANOTHER one, good until {}", time(until)),
+            (false, None, error) => {
+                format!("none ({})", error.as_deref().unwrap_or("not a certificate"))
+            }
+        };
+        lines.push(format!(
+            "  served   {} at {}: {what}",
+            served.name, served.address
+        ));
+    }
+    if let Some(step) = certificate.in_flight {
+        lines.push(format!("  now      {step}"));
+    }
+    if let Some(door) = &certificate.door {
+        let until = door.until.map_or("for good".to_owned(), |until| {
+            format!("until {}", time(until))
+        });
+        lines.push(format!(
+            "  door     open {until}, by process {}",
+            door.process
+        ));
+    }
+    if let Some(failure) = &certificate.failure {
+        lines.push(format!(
+            "  failed   {} ({} in a row): {}",
+            time(failure.at),
+            failure.attempts,
+            failure.what
+        ));
+        lines.push(format!("  next     {}", failure.next_step));
+    }
+    lines
+}
+
+/// In UTC, to the minute.
+fn time(time: OffsetDateTime) -> String {
+    let format = format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
+    time.to_offset(time::UtcOffset::UTC)
+        .format(format)
+        .unwrap_or_else(|_| time.to_string())
+}

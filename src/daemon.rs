@@ -1,0 +1,151 @@
+//! The sidecar: the only place that wires the parts together and spawns the top-level tasks.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admin::server::AdminSocket;
+use crate::config::Config;
+use crate::engine::{Engine, Role, StartError};
+use crate::report::Report;
+use crate::watch::ConfigWatch;
+
+/// Why the sidecar does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The parts don't.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The admin socket is not to be had.
+    #[error("the admin socket {path} can't be listened on: {source}")]
+    Admin {
+        /// Its path.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Signals can't be heard.
+    #[error("signals can't be handled: {0}")]
+    Signals(io::Error),
+}
+
+impl RunError {
+    /// As a person sees it.
+    pub fn report(&self) -> Report {
+        let next_step = match self {
+            Self::Start(error) => error.next_step(),
+            Self::Admin { source, path } if source.kind() == io::ErrorKind::AddrInUse => {
+                format!(
+                    "a sidecar runs already; stop it, or give this one its own `admin` instead of {path}"
+                )
+            }
+            Self::Admin { .. } => {
+                "choose another path for `admin`, or let the user who runs sidedoor write there"
+                    .into()
+            }
+            Self::Signals(_) => "see that the system has file descriptors left".into(),
+        };
+        Report::new(self, next_step)
+    }
+}
+
+/// What the process is told by signals.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    /// Begins to listen.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Resolves when the process shall end, whoever says so. A terminal that goes away says so, too.
+    pub async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.hang_up.recv() => {}
+        }
+    }
+
+    /// Resolves to `true` when the configuration shall be read again, to `false` when the process shall end.
+    async fn reload_or_end(&mut self) -> bool {
+        tokio::select! {
+            _ = self.hang_up.recv() => true,
+            _ = self.terminate.recv() => false,
+            _ = self.interrupt.recv() => false,
+        }
+    }
+}
+
+/// Runs until a signal says otherwise.
+pub async fn run(config: Config) -> Result<(), RunError> {
+    let mut signals = Signals::new().map_err(RunError::Signals)?;
+    let (file, admin_path) = (config.file.clone(), config.admin.clone());
+    let admin = AdminSocket::bind(&admin_path).map_err(|source| RunError::Admin {
+        path: admin_path.display().to_string(),
+        source,
+    })?;
+    let engine = Engine::start(config, Role::Sidecar).await?;
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    tasks.spawn(admin.serve(Arc::clone(&engine), stop.clone()));
+    tasks.close();
+    engine.settle().await;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %file.display(), "sidedoor is running");
+    follow(&engine, &file, &mut signals).await;
+    tracing::info!("sidedoor is stopping");
+    // First whoever works on something, since that closes doors; then the doors; then the proxy behind them.
+    stop.cancel();
+    tasks.wait().await;
+    engine.stop().await;
+    Ok(())
+}
+
+/// Takes over each new configuration until the process shall end.
+async fn follow(engine: &Arc<Engine>, file: &Path, signals: &mut Signals) {
+    let mut watch = match ConfigWatch::new(file) {
+        Ok(watch) => Some(watch),
+        Err(error) => {
+            tracing::warn!(%error, "changes of the configuration can't be watched; send SIGHUP after a change");
+            None
+        }
+    };
+    loop {
+        let changed = async {
+            match &mut watch {
+                Some(watch) => watch.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            again = signals.reload_or_end() => {
+                if !again {
+                    return;
+                }
+            }
+            () = changed => {}
+        }
+        match Config::load(file) {
+            Ok(config) if config == *engine.config() => {}
+            Ok(config) => {
+                engine.reconfigure(config).await;
+                tracing::info!(config = %file.display(), "the new configuration is in force");
+            }
+            Err(error) => {
+                tracing::error!(%error, "the new configuration is not taken; the old one stays in force")
+            }
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Puts a saved certificate live: the link flipped, nginx told, and what it really serves compared; or the previous one put back.
+
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+
+use crate::config::{App, Config};
+use crate::files::Entry;
+use crate::identifier::{AppName, Identifier};
+use crate::issuance::Pair;
+use crate::nginx::change::Change;
+use crate::nginx::control::{Control, ControlError, Outcome, Stage};
+use crate::nginx::probe;
+use crate::nginx::served::{self, Served, TlsServer};
+use crate::nginx::survey::Surveyor;
+use crate::progress::{Progress, Step};
+use crate::store::{Store, StoreError, Version};
+
+/// How nginx took a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deployed {
+    /// It serves it, as seen by this many handshakes.
+    Served(usize),
+    /// It took it, but no TLS server uses it yet.
+    NotServedYet,
+}
+
+/// Why a certificate is not live. The previous one is.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    /// nginx did not take it, or could not be told.
+    #[error("the new certificate is saved but not live: {0}")]
+    Control(#[from] ControlError),
+    /// nginx took it and serves another.
+    #[error(
+        "nginx serves {what} for {name} instead of the new certificate; the previous one is live again"
+    )]
+    NotServed {
+        /// The name that was asked for.
+        name: Identifier,
+        /// What was served.
+        what: String,
+    },
+    /// What was done can't be written down.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl DeployError {
+    /// What to do about it, in one sentence.
+    pub fn next_step(&self, config: &Config) -> String {
+        match self {
+            Self::Control(error) => error.next_step(&config.nginx.commands),
+            Self::NotServed { .. } => {
+                "look into nginx's error log for why it did not take its new configuration".into()
+            }
+            Self::Store(error) => error.next_step(),
+        }
+    }
+}
+
+/// One certificate on its way to nginx.
+pub struct Deployment<'a> {
+    /// The state on disk.
+    pub store: &'a Store,
+    /// Tests and reloads nginx.
+    pub control: &'a Control,
+    /// Reads nginx's configuration.
+    pub surveyor: &'a Surveyor,
+    /// The configuration.
+    pub config: &'a Config,
+    /// The apps whose TLS servers are looked at.
+    pub apps: &'a [App],
+    /// The lineage.
+    pub name: &'a AppName,
+    /// Who hears of it.
+    pub progress: &'a Progress,
+}
+
+impl Deployment<'_> {
+    /// Flips the link and has nginx serve it. The request to nginx is made at once, so that others can share its reload.
+    pub fn deploy<'d>(
+        &'d self,
+        pair: &'d Pair,
+    ) -> impl Future<Output = Result<Deployed, DeployError>> + Send + 'd {
+        let previous = self.store.live_version(self.name);
+        let applied = match &previous {
+            // Already flipped: nginx only has to be told.
+            Ok(Some(version)) if *version == pair.version => {
+                self.control.apply(Vec::new(), Box::new(|_| {}))
+            }
+            _ => self
+                .control
+                .apply(vec![self.flip_to(pair.version)], self.tell()),
+        };
+        async move {
+            let previous = previous?;
+            let took = match applied.await {
+                Ok(Outcome::Reloaded { took }) => took,
+                Ok(Outcome::Unchanged | Outcome::GoneButNotReloaded(_)) => Duration::ZERO,
+                Err(error) => {
+                    if matches!(error, ControlError::Refused { .. }) {
+                        self.remember(|lineage| lineage.rejected = Some(pair.version))?;
+                    }
+                    return Err(error.into());
+                }
+            };
+            match self.compare(pair, probe::limit_after(took)).await {
+                Ok(deployed) => {
+                    self.remember(|lineage| {
+                        lineage.deployed = Some(pair.version);
+                        lineage.failure = None;
+                    })?;
+                    Ok(deployed)
+                }
+                Err(error) => {
+                    self.remember(|lineage| lineage.rejected = Some(pair.version))?;
+                    if let Some(previous) = previous.filter(|previous| *previous != pair.version) {
+                        self.control
+                            .apply(vec![self.flip_to(previous)], Box::new(|_| {}))
+                            .await?;
+                    }
+                    Err(error)
+                }
+            }
+        }
+    }
+
+    fn flip_to(&self, version: Version) -> Change {
+        Change::place(
+            self.store.live_link(self.name),
+            Entry::Link(self.store.live_target(self.name, version)),
+        )
+    }
+
+    fn tell(&self) -> Box<dyn Fn(Stage) + Send + Sync> {
+        let (progress, link) = (self.progress.clone(), self.store.live_link(self.name));
+        Box::new(move |stage| match stage {
+            Stage::Written => progress.reached(Step::Flipped, link.display().to_string()),
+            Stage::Tested => progress.reached(Step::Tested, "nginx -t"),
+            Stage::Reloaded => progress.reached(Step::Reloaded, "nginx"),
+        })
+    }
+
+    fn remember(&self, change: impl FnOnce(&mut crate::store::Lineage)) -> Result<(), StoreError> {
+        let mut lineage = self.store.lineage(self.name)?;
+        change(&mut lineage);
+        self.store.save_lineage(self.name, &lineage)
+    }
+
+    /// Compares what nginx serves for each name with what is live.
+    async fn compare(&self, pair: &Pair, limit: Duration) -> Result<Deployed, DeployError> {
+        let leaf = &pair.chain.certificates()[0];
+        let servers = self.tls_servers(pair).await;
+        let answers = servers
+            .iter()
+            .map(|server| served::wait_for(server, leaf, limit).boxed());
+        let mut seen = 0;
+        for (server, served) in servers.iter().zip(join_all(answers).await) {
+            match served {
+                Served::Expected => seen += 1,
+                Served::Unreachable(reason) => {
+                    self.progress.notice(format!(
+                        "nginx can't be asked for the certificate of {} at {}: {reason}",
+                        server.name, server.address
+                    ));
+                }
+                Served::Other(der) => return Err(self.not_served(server, described(der))),
+                Served::Failed(reason) => {
+                    return Err(self.not_served(server, format!("nothing ({reason})")));
+                }
+            }
+        }
+        if seen == 0 {
+            let live = self.store.live_link(self.name);
+            self.progress.notice(format!(
+                "no TLS server of nginx's uses this certificate yet; name {0}/fullchain.pem and {0}/privkey.pem in its ssl_certificate and ssl_certificate_key",
+                live.display()
+            ));
+            return Ok(Deployed::NotServedYet);
+        }
+        self.progress
+            .reached(Step::Live, format!("served as seen by {seen} handshakes"));
+        Ok(Deployed::Served(seen))
+    }
+
+    fn not_served(&self, server: &TlsServer, what: String) -> DeployError {
+        DeployError::NotServed {
+            name: server.name.clone(),
+            what,
+        }
+    }
+
+    /// The TLS servers that use our files for one of the names.
+    async fn tls_servers(&self, pair: &Pair) -> Vec<TlsServer> {
+        let live = self.store.live_link(self.name);
+        let mut servers = Vec::new();
+        for app in self.apps {
+            let survey = self.surveyor.survey(app.door.directory(), None).await;
+            let names: Vec<_> = pair
+                .chain
+                .identifiers()
+                .iter()
+                .filter(|name| app.covers(name))
+                .cloned()
+                .collect();
+            for (server, certificate) in survey.tls_servers(&names) {
+                match is_ours(&certificate, &live) {
+                    true => servers.push(server),
+                    false => self.progress.notice(format!(
+                        "nginx serves {} with {}, not with our {}/fullchain.pem",
+                        server.name,
+                        certificate.display(),
+                        live.display()
+                    )),
+                }
+            }
+        }
+        servers
+    }
+}
+
+/// Whether a server's certificate is read through our live link. A path with variables can't be told, so it is looked at.
+fn is_ours(certificate: &Path, live: &Path) -> bool {
+    let through = |link: &Path| certificate.starts_with(link);
+    certificate.to_string_lossy().contains('$')
+        || through(live)
+        || live
+            .parent()
+            .and_then(|parent| parent.canonicalize().ok())
+            .zip(live.file_name())
+            .is_some_and(|(parent, name)| through(&parent.join(name)))
+}
+
+fn described(der: Vec<u8>) -> String {
+    match crate::certificate::Chain::from_der(vec![der.into()]) {
+        Ok(chain) => format!(
+            "another certificate (by {}, good until {})",
+            chain.issuer(),
+            chain.not_after()
+        ),
+        Err(_) => "another certificate".into(),
+    }
+}

@@ -1,0 +1,408 @@
+//! The parts wired together: proxy, responder, doors, accounts. Lives as long as a sidecar, or as one command that works alone.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use dashmap::DashMap;
+use time::OffsetDateTime;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+
+use crate::accounts::Accounts;
+use crate::address::Address;
+use crate::challenge::Token;
+use crate::config::{App, Config, Door};
+use crate::doors::{Doors, OpenDoor};
+use crate::identifier::{AppName, Identifier};
+use crate::issuance::{self, Parts};
+use crate::nginx::control::Control;
+use crate::nginx::survey::Surveyor;
+use crate::progress::{Note, Progress, Step};
+use crate::proxy::challenges::{Challenges, Presented};
+use crate::proxy::{Gate, Listener, Proxy, Route, Routes, Settings};
+use crate::store::{Store, StoreError};
+
+/// How long requests under way may take when we stop.
+const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+/// How long nginx may take to be told of the last doors.
+const CONTROL_LIMIT: Duration = Duration::from_secs(60);
+/// How long a sidecar waits for an address that a lone command still holds.
+const BIND_PATIENCE: Duration = Duration::from_secs(15);
+/// A permanent door has no end; its lease says so, too.
+const PERMANENT: Duration = Duration::from_secs(0);
+
+/// Whether a whole sidecar is wanted or the parts for one command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Listens on every address of the configuration.
+    Sidecar,
+    /// Listens where it can, on a free local port if need be.
+    Alone,
+}
+
+/// Why the parts don't run.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state directory is not to be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An address is not to be had.
+    #[error("{address} can't be listened on: {source}")]
+    Bind {
+        /// The address.
+        address: Address,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Threads or sockets are not to be had.
+    #[error("the proxy can't be started: {0}")]
+    Proxy(io::Error),
+}
+
+impl StartError {
+    /// What to do about it, in one sentence.
+    pub fn next_step(&self) -> String {
+        match self {
+            Self::Store(error) => error.next_step(),
+            Self::Bind { source, address } if source.kind() == io::ErrorKind::AddrInUse => {
+                format!("find what listens on {address} with `ss -ltnp`, stop it, or choose another address for `listen`")
+            }
+            Self::Bind { .. } => "choose another address for `listen`, or let the user who runs sidedoor use this one".into(),
+            Self::Proxy(_) => "see that the system has threads and file descriptors left".into(),
+        }
+    }
+}
+
+/// A door that was opened by hand.
+pub struct Held {
+    /// The door.
+    pub door: Arc<OpenDoor>,
+    /// When it is closed.
+    pub until: OffsetDateTime,
+}
+
+/// The parts, running.
+pub struct Engine {
+    config: ArcSwap<Config>,
+    /// What issuances need.
+    pub parts: Parts,
+    /// Doors opened by hand.
+    pub held: DashMap<AppName, Held>,
+    /// Tokens added by hand.
+    pub tokens: DashMap<Token, Presented>,
+    /// Which certificates are being issued, and how far they are.
+    pub in_flight: DashMap<AppName, Step>,
+    permanent: Mutex<Vec<Arc<OpenDoor>>>,
+    gate: Arc<Gate>,
+    proxy: Mutex<Option<Proxy>>,
+    control: Mutex<Option<JoinHandle<()>>>,
+    timers: TaskTracker,
+    released: Notify,
+}
+
+impl Engine {
+    /// Binds and starts.
+    pub async fn start(config: Config, role: Role) -> Result<Arc<Self>, StartError> {
+        let store = Store::open(&config.state_dir)?;
+        let listeners = bind(&config, role).await?;
+        let to = listeners[0].address().reachable();
+        let challenges = Arc::new(Challenges::default());
+        let gate = Gate::new(
+            Arc::clone(&challenges),
+            routes(&config),
+            Settings::default(),
+        );
+        let threads = match role {
+            Role::Sidecar => std::thread::available_parallelism().map_or(1, usize::from),
+            Role::Alone => 1,
+        };
+        let proxy =
+            Proxy::start(listeners, Arc::clone(&gate), threads).map_err(StartError::Proxy)?;
+        let (control, serve) = Control::new(config.nginx.commands.clone(), store.nginx_lock());
+        let control = Arc::new(control);
+        #[allow(clippy::disallowed_methods)] // awaited in `stop`
+        let serving = tokio::spawn(serve);
+        let surveyor = Arc::new(Surveyor::new(config.nginx.commands.test.clone()));
+        let parts = Parts {
+            doors: Doors::new(
+                store.clone(),
+                Arc::clone(&control),
+                Arc::clone(&challenges),
+                Arc::clone(&surveyor),
+                to,
+            ),
+            surveyor,
+            accounts: Accounts::new(store.clone()),
+            store,
+            control,
+            challenges,
+        };
+        let engine = Arc::new(Self {
+            config: ArcSwap::from_pointee(config),
+            parts,
+            held: DashMap::new(),
+            tokens: DashMap::new(),
+            in_flight: DashMap::new(),
+            permanent: Mutex::default(),
+            gate,
+            proxy: Mutex::new(Some(proxy)),
+            control: Mutex::new(Some(serving)),
+            timers: TaskTracker::new(),
+            released: Notify::new(),
+        });
+        Ok(engine)
+    }
+
+    /// The configuration as it is now.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    /// Takes a new configuration: requests and issuances under way go on with the old one.
+    pub async fn reconfigure(self: &Arc<Self>, config: Config) {
+        let old = self.config();
+        for (key, changed) in [
+            ("state_dir", old.state_dir != config.state_dir),
+            ("listen", old.listen != config.listen),
+            ("admin", old.admin != config.admin),
+            (
+                "nginx.test or nginx.reload",
+                old.nginx.commands != config.nginx.commands,
+            ),
+        ] {
+            if changed {
+                tracing::warn!(
+                    key,
+                    "a change of this key takes effect when sidedoor is started again"
+                );
+            }
+        }
+        self.gate.set_routes(routes(&config));
+        self.config.store(Arc::new(config));
+        self.settle().await;
+    }
+
+    /// Brings the disk in line with the configuration: placeholders, permanent doors, nothing that shouldn't stand.
+    pub async fn settle(self: &Arc<Self>) {
+        let config = self.config();
+        for app in config.apps.iter().filter(|app| app.enabled) {
+            match issuance::ensure_placeholder(&self.parts.store, &app.name, &app.domains) {
+                Ok(true) => {
+                    tracing::info!(app = %app.name, "a self-signed placeholder stands in until the first certificate")
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::error!(app = %app.name, %error, "no placeholder could be put in place")
+                }
+            }
+        }
+        let wanted = config
+            .apps
+            .iter()
+            .filter(|app| app.enabled && matches!(app.door, Door::Permanent(_)));
+        let mut standing = Vec::new();
+        for app in wanted {
+            let progress = Progress::new(app.name.clone(), Arc::new(|_| {}));
+            match self
+                .parts
+                .doors
+                .open(&config, app, PERMANENT, &progress)
+                .await
+            {
+                Ok(door) => standing.push(door),
+                Err(error) => {
+                    tracing::error!(app = %app.name, %error, next = error.next_step(&config), "the permanent door is not open")
+                }
+            }
+        }
+        // Those that are no longer wanted lose their lock with this, and are swept.
+        *self
+            .permanent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = standing;
+        self.sweep(None).await;
+    }
+
+    /// Closes what a crash has left, and the permanent door of `unwanted` unless somebody holds it.
+    pub async fn sweep(&self, unwanted: Option<&AppName>) -> Vec<AppName> {
+        match self.parts.doors.sweep(&self.config(), unwanted).await {
+            Ok(apps) => {
+                for app in &apps {
+                    tracing::warn!(%app, "a door that nobody held was closed");
+                }
+                apps
+            }
+            Err(error) => {
+                tracing::error!(%error, "doors left by a crash could not be closed");
+                Vec::new()
+            }
+        }
+    }
+
+    /// The progress of one certificate, told to `listener` and kept for `status`.
+    pub fn progress(
+        self: &Arc<Self>,
+        name: &AppName,
+        listener: Arc<dyn Fn(Note) + Send + Sync>,
+    ) -> (Progress, InFlight) {
+        let engine = Arc::clone(self);
+        let key = name.clone();
+        let told = move |note: Note| {
+            if let Note::Step { step, .. } = &note
+                && let Some(mut now) = engine.in_flight.get_mut(&key)
+            {
+                *now = *step;
+            }
+            listener(note);
+        };
+        self.in_flight.insert(name.clone(), Step::Begun);
+        let in_flight = InFlight {
+            engine: Arc::clone(self),
+            name: name.clone(),
+        };
+        (Progress::new(name.clone(), Arc::new(told)), in_flight)
+    }
+
+    /// Keeps a door open that was opened by hand, until its time is over.
+    pub fn hold(self: &Arc<Self>, app: AppName, held: Held) {
+        let until = held.until;
+        self.held.insert(app.clone(), held);
+        let engine = Arc::downgrade(self);
+        self.timers.spawn(async move {
+            let span = (until - OffsetDateTime::now_utc())
+                .try_into()
+                .unwrap_or_default();
+            tokio::time::sleep(span).await;
+            if let Some(engine) = engine.upgrade() {
+                // One that was opened again meanwhile has a later end.
+                let over = engine
+                    .held
+                    .get(&app)
+                    .is_some_and(|held| held.until <= until);
+                if over && engine.release(&app).is_some() {
+                    tracing::info!(%app, "a door that was opened by hand has reached its end");
+                }
+            }
+        });
+    }
+
+    /// Resolves when no door that was opened by hand is left.
+    pub async fn none_held(&self) {
+        while !self.held.is_empty() {
+            let released = self.released.notified();
+            if self.held.is_empty() {
+                return;
+            }
+            released.await;
+        }
+    }
+
+    /// Lets go of a door that was opened by hand.
+    pub fn release(&self, app: &AppName) -> Option<Held> {
+        let (_, held) = self.held.remove(app)?;
+        self.released.notify_waiters();
+        Some(held)
+    }
+
+    /// Closes the doors, finishes what is in flight, and ends.
+    pub async fn stop(self: Arc<Self>) {
+        self.held.clear();
+        self.permanent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+        self.tokens.clear();
+        let control = self
+            .control
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let proxy = self
+            .proxy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        self.parts.control.finish();
+        if let Some(control) = control
+            && tokio::time::timeout(CONTROL_LIMIT, control).await.is_err()
+        {
+            tracing::error!(
+                "nginx could not be told of the last doors in time; the next start will"
+            );
+        }
+        // Only now: until nginx has let go of the doors, requests come through them.
+        if let Some(proxy) = proxy {
+            proxy.drain(DRAIN_LIMIT).await;
+        }
+    }
+}
+
+/// A certificate that is being issued; no longer, once this is dropped.
+pub struct InFlight {
+    engine: Arc<Engine>,
+    name: AppName,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.engine.in_flight.remove(&self.name);
+    }
+}
+
+async fn bind(config: &Config, role: Role) -> Result<Vec<Listener>, StartError> {
+    let failed = |address: &Address| {
+        let address = address.clone();
+        move |source| StartError::Bind { address, source }
+    };
+    if role == Role::Alone {
+        if let Some(listener) = config
+            .listen
+            .iter()
+            .find_map(|address| Listener::bind(address).ok())
+        {
+            return Ok(vec![listener]);
+        }
+        let free = Address::Tcp(([127, 0, 0, 1], 0).into());
+        let listener = Listener::bind(&free).map_err(failed(&free))?;
+        tracing::debug!(address = %listener.address(), "the addresses of the configuration are taken; a free port serves");
+        return Ok(vec![listener]);
+    }
+    let mut listeners = Vec::new();
+    for address in &config.listen {
+        let start = tokio::time::Instant::now();
+        let listener = loop {
+            match Listener::bind(address) {
+                // A lone `sidedoor issue` may hold it for a few seconds.
+                Err(error)
+                    if error.kind() == io::ErrorKind::AddrInUse
+                        && start.elapsed() < BIND_PATIENCE =>
+                {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                bound => break bound.map_err(failed(address))?,
+            }
+        };
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+fn routes(config: &Config) -> Routes {
+    Routes::new(config.apps.iter().map(route).collect())
+}
+
+fn route(app: &App) -> Route {
+    let hosts = app.domains.iter().filter_map(|domain| match domain {
+        Identifier::Dns(name) => Some(name.clone()),
+        Identifier::Ip(_) => None,
+    });
+    Route {
+        app: app.name.clone(),
+        hosts: hosts.collect(),
+        upstreams: app.upstreams.clone(),
+        is_default: app.is_default,
+    }
+}

@@ -1,0 +1,65 @@
+//! A certificate with its key, as it stands in the archive; and the placeholder that stands in before the first.
+
+use time::OffsetDateTime;
+
+use super::IssueError;
+use crate::certificate::{Chain, PrivateKey, placeholder};
+use crate::files::Entry;
+use crate::identifier::{AppName, Identifier};
+use crate::store::{Saved, Store, StoreError, Version};
+
+/// A certificate and its key, from the archive.
+pub struct Pair {
+    /// Its number in the archive.
+    pub version: Version,
+    /// The certificate.
+    pub chain: Chain,
+}
+
+/// Reads a version whose key and certificate belong together.
+pub fn read_pair(
+    store: &Store,
+    name: &AppName,
+    version: Version,
+) -> Result<Option<Pair>, StoreError> {
+    let saved = store.version(name, version)?;
+    let chain = Chain::from_pem(&saved.fullchain).ok();
+    let key = PrivateKey::from_pem(&saved.privkey).ok();
+    Ok(chain.zip(key).and_then(|(chain, key)| {
+        chain
+            .check_key(&key)
+            .is_ok()
+            .then_some(Pair { version, chain })
+    }))
+}
+
+/// Puts a placeholder live where nothing is, so that an nginx configuration which names the files starts.
+pub fn ensure_placeholder(
+    store: &Store,
+    name: &AppName,
+    identifiers: &[Identifier],
+) -> Result<bool, IssueError> {
+    if store.live_version(name)?.is_some() {
+        return Ok(false);
+    }
+    let (key, chain) = placeholder(identifiers, OffsetDateTime::now_utc())?;
+    let version = store.save_placeholder(name, &files_of(&key, &chain))?;
+    let link = store.live_link(name);
+    let placed = Entry::Link(store.live_target(name, version)).place(&link);
+    placed.map_err(|source| StoreError::Io {
+        verb: "written",
+        path: link,
+        source,
+    })?;
+    Ok(true)
+}
+
+/// The files of a version.
+pub(super) fn files_of(key: &PrivateKey, chain: &Chain) -> Saved {
+    Saved {
+        privkey: key.pem().to_owned(),
+        cert: chain.cert_pem(),
+        chain: chain.chain_pem(),
+        fullchain: chain.fullchain_pem(),
+    }
+}

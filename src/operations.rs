@@ -1,0 +1,371 @@
+//! What each request does, the same whether it came over the admin socket or a command works alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use time::OffsetDateTime;
+
+use crate::admin::protocol::{Certificate, Fared, Reply, Request};
+use crate::config::{App, Config, Door};
+use crate::deploy::Deployed;
+use crate::engine::{Engine, Held};
+use crate::identifier::{AppName, Identifier};
+use crate::issuance::{self, Issued, Job};
+use crate::progress::{Note, Progress};
+use crate::report::Report;
+use crate::status;
+
+/// Hears how far a request has come.
+pub type Listener = Arc<dyn Fn(Note) + Send + Sync>;
+
+/// Does what is asked for.
+pub async fn perform(
+    engine: &Arc<Engine>,
+    request: Request,
+    listener: Listener,
+) -> Result<Reply, Report> {
+    match request {
+        Request::Issue { app, names, force } => {
+            let job = job(&engine.config(), app.as_ref(), names, force)?;
+            issue(engine, &job, listener).await.map(Reply::Issued)
+        }
+        Request::Renew { names, force } => renew(engine, names, force, &listener).await,
+        Request::Open { app, seconds } => {
+            open(engine, &app, Duration::from_secs(seconds), listener).await
+        }
+        Request::Close { app } => close(engine, app).await,
+        Request::AddChallenge { key_authorization } => {
+            let presented = engine.parts.challenges.present(&key_authorization);
+            engine
+                .tokens
+                .insert(key_authorization.token().clone(), presented);
+            Ok(Reply::Done)
+        }
+        Request::RemoveChallenge { token } => match engine.tokens.remove(&token) {
+            Some(_) => Ok(Reply::Done),
+            None => Err(Report::new(
+                format!("the token {token} was not added by hand"),
+                "see `sidedoor challenge list`",
+            )),
+        },
+        Request::ListChallenges => Ok(Reply::Challenges {
+            tokens: engine.parts.challenges.tokens(),
+        }),
+        Request::Status => {
+            let gathered = status::gather(
+                &engine.config(),
+                &engine.parts.store,
+                &engine.parts.surveyor,
+            )
+            .await;
+            let mut status = gathered.map_err(|error| Report::new(&error, error.next_step()))?;
+            status.running = true;
+            for certificate in &mut status.certificates {
+                certificate.in_flight = engine.in_flight.get(&certificate.name).map(|step| *step);
+            }
+            Ok(Reply::Status(status))
+        }
+    }
+}
+
+fn find_app<'a>(config: &'a Config, name: &AppName) -> Result<&'a App, Report> {
+    config.app(name).ok_or_else(|| {
+        let known: Vec<_> = config.apps.iter().map(|app| app.name.as_str()).collect();
+        let next_step = match known.is_empty() {
+            true => format!("add an [[app]] to {}", config.file.display()),
+            false => format!("name one of: {}", known.join(", ")),
+        };
+        Report::new(
+            format!("there is no app {name} in {}", config.file.display()),
+            next_step,
+        )
+    })
+}
+
+/// What to issue for an app, or for names that apps have.
+fn job(
+    config: &Config,
+    app: Option<&AppName>,
+    names: Vec<Identifier>,
+    force: bool,
+) -> Result<Job, Report> {
+    match (app, names.first()) {
+        (Some(app), None) => {
+            let app = find_app(config, app)?;
+            Ok(Job {
+                name: app.name.clone(),
+                identifiers: app.domains.clone(),
+                apps: vec![app.clone()],
+                acme: app.acme.clone(),
+                force,
+            })
+        }
+        (None, Some(first)) => {
+            let same = config
+                .apps
+                .iter()
+                .find(|app| same_names(&app.domains, &names));
+            let name = same.map_or_else(|| AppName::of_identifier(first), |app| app.name.clone());
+            job_of(config, name, names, force)
+        }
+        _ => Err(Report::new(
+            "either an app or names are to be given",
+            "write `sidedoor issue APP` or `sidedoor issue -d NAME`",
+        )),
+    }
+}
+
+fn job_of(
+    config: &Config,
+    name: AppName,
+    mut identifiers: Vec<Identifier>,
+    force: bool,
+) -> Result<Job, Report> {
+    let mut apps: Vec<App> = Vec::new();
+    let mut seen = Vec::new();
+    identifiers.retain(|identifier| {
+        let new = !seen.contains(identifier);
+        seen.push(identifier.clone());
+        new
+    });
+    for identifier in &identifiers {
+        if identifier.needs_dns() {
+            let what = format!(
+                "{identifier} needs validation by dns-01, and this version validates by http-01 only"
+            );
+            return Err(Report::new(what, "name the hosts one by one"));
+        }
+        let Some(app) = config.app_of(identifier) else {
+            let next_step = format!(
+                "add it to the domains of an [[app]] in {}",
+                config.file.display()
+            );
+            return Err(Report::new(
+                format!("no app has the name {identifier}, so there is no door for it"),
+                next_step,
+            ));
+        };
+        if !apps.iter().any(|known| known.name == app.name) {
+            apps.push(app.clone());
+        }
+    }
+    let acme = apps
+        .first()
+        .map_or_else(|| config.acme.clone(), |app| app.acme.clone());
+    Ok(Job {
+        name,
+        identifiers,
+        apps,
+        acme,
+        force,
+    })
+}
+
+fn same_names(one: &[Identifier], other: &[Identifier]) -> bool {
+    one.iter().all(|name| other.contains(name)) && other.iter().all(|name| one.contains(name))
+}
+
+async fn issue(engine: &Arc<Engine>, job: &Job, listener: Listener) -> Result<Certificate, Report> {
+    let config = engine.config();
+    let (progress, _in_flight) = engine.progress(&job.name, listener);
+    let issued = issuance::issue(&engine.parts, &config, job, &progress).await;
+    let issued = issued.map_err(|error| {
+        let report = error.report(&config);
+        tracing::error!(certificate = %job.name, error = report.what, next = report.next_step, "no certificate");
+        report
+    })?;
+    let path = engine
+        .parts
+        .store
+        .live_link(&job.name)
+        .display()
+        .to_string();
+    let certificate = match issued {
+        Issued::New {
+            version,
+            not_after,
+            deployed,
+        } => {
+            let served = match deployed {
+                Deployed::Served(handshakes) => Some(handshakes),
+                Deployed::NotServedYet => None,
+            };
+            Certificate {
+                name: job.name.clone(),
+                new: true,
+                version,
+                not_after,
+                path,
+                served,
+            }
+        }
+        Issued::StillGood { version, not_after } => Certificate {
+            name: job.name.clone(),
+            new: false,
+            version,
+            not_after,
+            path,
+            served: None,
+        },
+    };
+    tracing::info!(certificate = %job.name, new = certificate.new, version = certificate.version, not_after = %certificate.not_after, "the certificate is live");
+    Ok(certificate)
+}
+
+/// One pass over these lineages, or over every enabled app and every lineage that is no app's.
+async fn renew(
+    engine: &Arc<Engine>,
+    names: Vec<AppName>,
+    force: bool,
+    listener: &Listener,
+) -> Result<Reply, Report> {
+    let config = engine.config();
+    let names = match names.is_empty() {
+        true => every_name(engine, &config)?,
+        false => names,
+    };
+    let mut jobs = Vec::new();
+    let mut certificates = Vec::new();
+    for name in names {
+        match lineage_job(engine, &config, &name, force) {
+            Ok(job) => jobs.push(job),
+            Err(report) => certificates.push(Fared::Failed { name, report }),
+        }
+    }
+    let renewals = jobs
+        .iter()
+        .map(|job| renew_one(engine, job, Arc::clone(listener)).boxed());
+    certificates.extend(join_all(renewals).await);
+    Ok(Reply::Renewed { certificates })
+}
+
+async fn renew_one(engine: &Arc<Engine>, job: &Job, listener: Listener) -> Fared {
+    match issue(engine, job, listener).await {
+        Ok(certificate) => Fared::Done(certificate),
+        Err(report) => Fared::Failed {
+            name: job.name.clone(),
+            report,
+        },
+    }
+}
+
+fn every_name(engine: &Engine, config: &Config) -> Result<Vec<AppName>, Report> {
+    let mut names: Vec<_> = config
+        .apps
+        .iter()
+        .filter(|app| app.enabled)
+        .map(|app| app.name.clone())
+        .collect();
+    let lineages = engine
+        .parts
+        .store
+        .lineages()
+        .map_err(|error| Report::new(&error, error.next_step()))?;
+    names.extend(
+        lineages
+            .into_iter()
+            .filter(|name| config.app(name).is_none()),
+    );
+    Ok(names)
+}
+
+fn lineage_job(
+    engine: &Engine,
+    config: &Config,
+    name: &AppName,
+    force: bool,
+) -> Result<Job, Report> {
+    if config.app(name).is_some() {
+        return job(config, Some(name), Vec::new(), force);
+    }
+    let lineage = engine
+        .parts
+        .store
+        .lineage(name)
+        .map_err(|error| Report::new(&error, error.next_step()))?;
+    match lineage.identifiers.is_empty() {
+        true => Err(find_app(config, name)
+            .err()
+            .unwrap_or_else(|| Report::new("nothing is known of it", ""))),
+        false => job_of(config, name.clone(), lineage.identifiers, force),
+    }
+}
+
+async fn open(
+    engine: &Arc<Engine>,
+    name: &AppName,
+    lease: Duration,
+    listener: Listener,
+) -> Result<Reply, Report> {
+    let config = engine.config();
+    let app = find_app(&config, name)?;
+    let failed = |error: crate::doors::DoorError| Report::new(&error, error.next_step(&config));
+    let progress = Progress::new(name.clone(), listener);
+    let door = engine
+        .parts
+        .doors
+        .open(&config, app, lease, &progress)
+        .await
+        .map_err(failed)?;
+    if let Err(error) = engine
+        .parts
+        .doors
+        .prove(&config, &door, &app.domains, &progress)
+        .await
+    {
+        // Closed before anybody is told, so that everything is as before by then.
+        let _ = door.close().await;
+        return Err(failed(error));
+    }
+    let until = OffsetDateTime::now_utc() + lease;
+    engine.hold(name.clone(), Held { door, until });
+    Ok(Reply::Opened {
+        app: name.clone(),
+        until,
+    })
+}
+
+async fn close(engine: &Arc<Engine>, app: Option<AppName>) -> Result<Reply, Report> {
+    let mut closed = Vec::new();
+    let names = match &app {
+        Some(app) => vec![app.clone()],
+        None => engine.held.iter().map(|held| held.key().clone()).collect(),
+    };
+    for name in names {
+        let Some(held) = engine.release(&name) else {
+            continue;
+        };
+        match held.door.close().await {
+            Ok(true) => closed.push(name),
+            Ok(false) => {}
+            Err(error) => {
+                return Err(Report::new(
+                    &error,
+                    error.next_step(&engine.config().nginx.commands),
+                ));
+            }
+        }
+    }
+    let swept = engine.sweep(app.as_ref()).await;
+    closed.extend(
+        swept
+            .into_iter()
+            .filter(|swept| app.as_ref().is_none_or(|app| app == swept)),
+    );
+    if let (Some(app), true) = (&app, closed.is_empty()) {
+        let config = engine.config();
+        if matches!(find_app(&config, app)?.door, Door::Permanent(_)) {
+            let next_step = format!(
+                "set door = \"transient\" for it in {}, or remove the app",
+                config.file.display()
+            );
+            return Err(Report::new(
+                format!("the door of {app} is permanent, and held by the sidecar"),
+                next_step,
+            ));
+        }
+    }
+    Ok(Reply::Closed { apps: closed })
+}
