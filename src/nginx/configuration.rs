@@ -31,6 +31,8 @@ const TABLES: [&str; 6] = [
 pub struct Configuration {
     main: Arc<Path>,
     directives: Vec<Directive>,
+    /// The simple directives of the `http` block, apart from its many servers: every server inherits them.
+    http: Vec<Directive>,
     unread: Vec<Unread>,
 }
 
@@ -105,7 +107,8 @@ impl Configuration {
         Self::read_with(main, |path| fs::read(path))
     }
 
-    fn read_with(
+    /// The same with another way to open files, so that refusals can be tested.
+    pub(super) fn read_with(
         main: &Path,
         open: impl Fn(&Path) -> io::Result<Vec<u8>>,
     ) -> Result<Self, ReadError> {
@@ -125,9 +128,16 @@ impl Configuration {
         };
         let mut directives = syntax::parse(&source, &main)?;
         reading.resolve(&mut directives)?;
+        let http = in_force(&directives)
+            .filter(|directive| directive.is("http"))
+            .flat_map(|http| in_force(http.block()))
+            .filter(|directive| matches!(directive.body, Body::None | Body::Code))
+            .cloned()
+            .collect();
         Ok(Self {
             main,
             directives,
+            http,
             unread: reading.unread,
         })
     }
@@ -145,6 +155,11 @@ impl Configuration {
     /// The directives of the main file, `include`s among them followed by what they took in.
     pub fn directives(&self) -> InForce<'_> {
         in_force(&self.directives)
+    }
+
+    /// What every HTTP server inherits: the directives of the `http` block itself, without blocks.
+    pub fn inherited(&self) -> &[Directive] {
+        &self.http
     }
 
     /// A path in the configuration as nginx opens it: relative to the main file's directory.

@@ -16,6 +16,7 @@ pub mod survey;
 pub mod syntax;
 pub mod verdict;
 
+mod obstacle;
 mod tokens;
 mod visit;
 mod way;

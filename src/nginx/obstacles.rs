@@ -1,56 +1,19 @@
 //! What stands in the way of `http-01` through a door: which rule of which file, what comes of it, what to do.
 //! Everything here is advice: it follows from reading, and the probe has the last word.
 
-use std::fmt;
 use std::path::Path;
 
 use super::configuration::Configuration;
 use super::glob;
+pub use super::obstacle::{Obstacle, Severity};
 use super::server_name::{Choice, Fit};
 use super::site::Server;
 use super::socket::Socket;
-use super::syntax::{Directive, Place};
+use super::syntax::Directive;
 use super::visit::Detour;
 use super::way::Ways;
 use crate::challenge;
 use crate::identifier::Identifier;
-
-/// How much an obstacle weighs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Severity {
-    /// Validation fails for certain, or nginx refuses the door.
-    Blocks,
-    /// Validation may fail, by some ways or for some visitors.
-    Advice,
-}
-
-/// One rule in the way.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Obstacle {
-    /// How much it weighs.
-    pub severity: Severity,
-    /// Where the rule stands.
-    pub place: Place,
-    /// The rule as it stands.
-    pub rule: String,
-    /// What happens because of it.
-    pub effect: String,
-    /// What to do.
-    pub remedy: String,
-}
-
-impl fmt::Display for Obstacle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            place,
-            rule,
-            effect,
-            remedy,
-            ..
-        } = self;
-        write!(f, "{place}: `{rule}`: {effect}; {remedy}")
-    }
-}
 
 /// What is in the way of validating `host` through the door in `include_dir`; what blocks comes first.
 /// A wildcard has none: it is validated by `dns-01`, which nginx has no part in.
@@ -424,5 +387,34 @@ impl<'a> Survey<'a> {
                 );
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io};
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_may_not_be_read_is_told_as_advice() {
+        let root = tempfile::tempdir().unwrap();
+        let main = root.path().join("nginx.conf");
+        let door = root.path().join("door");
+        fs::write(
+            &main,
+            "http { server { include door/*.conf;\ninclude secret.conf; } }",
+        )
+        .unwrap();
+        let configuration = Configuration::read_with(&main, |path| match path == main {
+            true => fs::read(path),
+            false => Err(io::ErrorKind::PermissionDenied.into()),
+        })
+        .unwrap();
+        let found = obstacles(&configuration, &"a.x".parse().unwrap(), &door);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].severity, Severity::Advice);
+        assert_eq!(found[0].place.line, 2);
+        assert!(found[0].effect.contains("permission denied"));
     }
 }

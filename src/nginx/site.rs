@@ -1,6 +1,7 @@
 //! The HTTP servers of a configuration: their names, addresses and rules, and the files they include.
 //! It judges nothing; what stands in the way of validation is told elsewhere.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::configuration::{Configuration, InForce, in_force};
@@ -17,7 +18,6 @@ pub const DOOR_FILE: &str = "00-sidedoor.conf";
 #[derive(Debug, Clone, Copy)]
 pub struct Server<'a> {
     configuration: &'a Configuration,
-    http: &'a Directive,
     directive: &'a Directive,
 }
 
@@ -39,7 +39,6 @@ impl Configuration {
                 .filter(|directive| directive.is("server"))
                 .map(move |directive| Server {
                     configuration: self,
-                    http,
                     directive,
                 })
         })
@@ -115,7 +114,7 @@ impl<'a> Server<'a> {
     /// The directive that counts at this server: its own, else that of the `http` block. The last one, of several.
     pub fn in_force(&self, name: &str) -> Option<&'a Directive> {
         let last = |directives: InForce<'a>| directives.filter(|d| d.is(name)).last();
-        last(self.directives()).or_else(|| last(in_force(self.http.block())))
+        last(self.directives()).or_else(|| last(in_force(self.configuration.inherited())))
     }
 
     /// Whether a directive is in force at this server and not `off`.
@@ -140,7 +139,7 @@ impl<'a> Server<'a> {
         };
         let own = of(self.directives());
         match own.is_empty() {
-            true => of(in_force(self.http.block())),
+            true => of(in_force(self.configuration.inherited())),
             false => own,
         }
     }
@@ -184,7 +183,7 @@ impl<'a> Server<'a> {
         self.directives()
             .filter(|directive| directive.is("location"))
             .filter(|location| prefix_of(location).as_deref() == Some(challenge::PREFIX))
-            .find(|location| !is_same_file(&location.place.file, &door))
+            .find(|location| *location.place.file != *door && !is_same(&location.place.file, &door))
     }
 }
 
@@ -210,27 +209,20 @@ fn takes_in_door(pattern: &Path, include_dir: &Path) -> bool {
     if !glob::takes_in(Path::new(name), Path::new(DOOR_FILE)) {
         return false;
     }
-    // The same directory by another path: through links or `..`.
-    let Ok(include_dir) = include_dir.canonicalize() else {
-        return false;
-    };
     let candidates = match glob::is_pattern(directory) {
         true => glob::expand(directory).paths,
         false => vec![directory.to_owned()],
     };
-    candidates.iter().any(|candidate| {
-        candidate
-            .canonicalize()
-            .is_ok_and(|path| path == include_dir)
-    })
+    candidates.iter().any(|path| is_same(path, include_dir))
 }
 
-fn is_same_file(one: &Path, other: &Path) -> bool {
-    one == other
-        || match (one.canonicalize(), other.canonicalize()) {
-            (Ok(one), Ok(other)) => one == other,
-            _ => false,
-        }
+/// Whether two paths lead to the same file or directory, perhaps through links or `..`. False if it isn't there.
+pub(super) fn is_same(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| {
+        let metadata = path.metadata().ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    };
+    identity(one).is_some_and(|one| identity(other) == Some(one))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::configuration::{Configuration, in_force};
 use super::listen::Address;
 use super::server_name::Choice;
-use super::site::{DOOR_FILE, Server};
+use super::site::{DOOR_FILE, Server, is_same};
 use super::socket::Socket;
 use super::syntax::{Body, Directive, Place};
 use super::visit::{Detour, Visit};
@@ -74,8 +74,7 @@ impl<'a> Ways<'a> {
 
     fn comes_before_door(&self, file: &Path) -> bool {
         let directory = file.parent().unwrap_or(file);
-        let here = directory.canonicalize().ok() == self.include_dir.canonicalize().ok();
-        match here {
+        match is_same(directory, self.include_dir) {
             true => file.file_name() < Some(DOOR_FILE.as_ref()),
             false => file < self.include_dir,
         }

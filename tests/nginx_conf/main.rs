@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod choosing;
+mod detours;
+mod door;
 mod obstacles;
 mod private_nginx;
 mod reading;
