@@ -51,12 +51,13 @@ impl<'a> Survey<'a> {
         effect: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        let known = |o: &Obstacle| o.place == rule.place && o.severity <= severity;
-        if !self.found.iter().any(known) {
+        let shown = rule.to_string();
+        let mut known = self.found.iter().filter(|o| o.place == rule.place);
+        if !known.any(|o| o.rule == shown && o.severity <= severity) {
             self.found.push(Obstacle {
                 severity,
                 place: rule.place.clone(),
-                rule: rule.to_string(),
+                rule: shown,
                 effect: effect.into(),
                 remedy: remedy.into(),
             });
@@ -230,10 +231,7 @@ impl<'a> Survey<'a> {
             .ways
             .redirect(server)
             .and_then(|rule| self.ways.led_to_door(server, rule));
-        let severity = match certain && led.is_none() {
-            true => Severity::Blocks,
-            false => Severity::Advice,
-        };
+        let severity = self.absence(certain && led.is_none());
         let mut effect = match certain {
             true => format!(
                 "this server answers for {} and does not include the door",
@@ -262,77 +260,89 @@ impl<'a> Survey<'a> {
         self.add(severity, server.headline(), effect, remedy);
     }
 
-    /// No plain socket has a server with the name or the door.
+    /// No plain socket that the CA may reach has a server with the name or the door.
     fn nobody_answers(&mut self, socket: Option<&Socket<'a>>) {
-        let elsewhere = self
+        let default = socket.map(Socket::default);
+        let instead = match (socket, default) {
+            (Some(socket), Some(server)) => format!(
+                "the default server on {} ({}) answers the CA",
+                socket.listen.address,
+                server.place()
+            ),
+            _ => "nothing answers the CA".to_owned(),
+        };
+        if self.served_elsewhere(default, &instead) {
+            return;
+        }
+        let http = || self.configuration.directives().find(|d| d.is("http"));
+        let (rule, remedy) = match default {
+            Some(server) => (
+                Some(server.headline()),
+                "add it to the `server_name` of its server, which also needs `listen 80;`"
+                    .to_owned(),
+            ),
+            None => (http(), format!("add {}", self.new_server())),
+        };
+        if let Some(rule) = rule {
+            self.add(
+                self.absence(true),
+                rule,
+                format!("no server has the name {}, so {instead}", self.ways.host),
+                remedy,
+            );
+        }
+    }
+
+    /// A server has the name, but not where the CA begins. Says whether there is one.
+    fn served_elsewhere(&mut self, default: Option<Server<'a>>, instead: &str) -> bool {
+        let served = self
             .ways
             .sockets
             .iter()
             .filter_map(|socket| match socket.chosen(&self.ways.host) {
-                Choice::Named(server) | Choice::Unclear(server) => Some((socket.clone(), server)),
+                Choice::Named(server) | Choice::Unclear(server) => Some((&socket.listen, server)),
                 Choice::Default(_) => None,
             })
-            .min_by_key(|(socket, _)| socket.listen.tls);
-        let default = socket.map(|socket| (socket.listen.address.clone(), socket.default()));
-        let instead = match &default {
-            Some((address, server)) => format!(
-                "the default server on {address} ({}) answers the CA",
-                server.place()
-            ),
-            None => "nothing answers the CA".to_owned(),
+            .min_by_key(|(listen, _)| listen.tls);
+        let Some((listen, server)) = served else {
+            return false;
         };
-        match (elsewhere, default) {
-            (Some((socket, server)), default) => {
-                let led = default.and_then(|(_, server)| {
-                    self.ways.redirect(server).and_then(|rule| self.ways.led_to_door(server, rule))
-                });
-                let mapped = !socket.listen.tls && server.includes(self.ways.include_dir).is_some();
-                let severity = match mapped || led.is_some() {
-                    true => Severity::Advice,
-                    false => Severity::Blocks,
-                };
-                let then = match led {
-                    Some(place) => format!(" and leads it to the TLS server in {place}, which includes the door"),
-                    None => String::new(),
-                };
-                let kind = if socket.listen.tls { "by TLS" } else { "on another port" };
-                self.add(
-                    severity,
-                    server.headline(),
-                    format!(
-                        "{} is served only {kind} ({}), but a CA begins with plain http on port 80, where {instead}{then}",
-                        self.ways.host, socket.listen.address
-                    ),
-                    format!(
-                        "add `listen 80;` to this server, or a server with `listen 80; server_name {}; {}`",
-                        self.ways.host,
-                        self.include_line()
-                    ),
-                );
-            }
-            (None, Some((_, server))) => self.add(
-                Severity::Blocks,
-                server.headline(),
-                format!("no server has the name {}, so {instead}", self.ways.host),
-                format!(
-                    "add {} to the `server_name` of its server, and see that this server has `listen 80;`",
-                    self.ways.host
-                ),
-            ),
-            (None, None) => {
-                if let Some(http) = self.configuration.directives().find(|d| d.is("http")) {
-                    self.add(
-                        Severity::Blocks,
-                        http,
-                        "no server here listens for plain http, with which a CA begins",
-                        format!(
-                            "add a server with `listen 80; server_name {}; {}`",
-                            self.ways.host,
-                            self.include_line()
-                        ),
-                    );
-                }
-            }
+        let led = default
+            .and_then(|server| Some((server, self.ways.redirect(server)?)))
+            .and_then(|(server, rule)| self.ways.led_to_door(server, rule));
+        // Another port may be led here from port 80, by a container's engine or a balancer.
+        let mapped = !listen.tls && server.includes(self.ways.include_dir).is_some();
+        let how = match listen.tls {
+            true => "by TLS",
+            false => "on another port",
+        };
+        let mut effect = format!(
+            "{} is served only {how} ({}), but a CA begins with plain http on port 80, where {instead}",
+            self.ways.host, listen.address
+        );
+        if let Some(place) = led {
+            effect +=
+                &format!(" and leads it to the TLS server in {place}, which includes the door");
+        }
+        let remedy = format!("add `listen 80;` to this server, or {}", self.new_server());
+        let severity = self.absence(!mapped && led.is_none());
+        self.add(severity, server.headline(), effect, remedy);
+        true
+    }
+
+    fn new_server(&self) -> String {
+        format!(
+            "a server with `listen 80; server_name {}; {}`",
+            self.ways.host,
+            self.include_line()
+        )
+    }
+
+    /// The weight of something missing: where not all could be read, it may stand in what could not.
+    fn absence(&self, certain: bool) -> Severity {
+        match certain && self.configuration.unread().is_empty() {
+            true => Severity::Blocks,
+            false => Severity::Advice,
         }
     }
 
@@ -416,5 +426,11 @@ mod tests {
         assert_eq!(found[0].severity, Severity::Advice);
         assert_eq!(found[0].place.line, 2);
         assert!(found[0].effect.contains("permission denied"));
+
+        // What seems to be missing may stand in that file.
+        let elsewhere = root.path().join("elsewhere");
+        let found = obstacles(&configuration, &"a.x".parse().unwrap(), &elsewhere);
+        assert_eq!(found.len(), 2);
+        assert!(found.iter().all(|o| o.severity == Severity::Advice));
     }
 }

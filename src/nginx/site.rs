@@ -43,6 +43,18 @@ impl Configuration {
                 })
         })
     }
+
+    /// The servers that include the door of this directory.
+    pub fn servers_of_door(&self, include_dir: &Path) -> impl Iterator<Item = Server<'_>> {
+        self.servers()
+            .filter(move |server| server.includes(include_dir).is_some())
+    }
+
+    /// The first location that would make nginx refuse the door of this directory.
+    pub fn clashing_location(&self, include_dir: &Path) -> Option<&Directive> {
+        self.servers_of_door(include_dir)
+            .find_map(|server| server.challenge_location(include_dir))
+    }
 }
 
 impl<'a> Server<'a> {
@@ -315,6 +327,7 @@ mod tests {
         let configuration = site.configuration();
         let server = configuration.servers().next().unwrap();
         assert_eq!(server.challenge_location(&site.path("doors")), None);
+        assert_eq!(configuration.clashing_location(&site.path("doors")), None);
         let other = server.challenge_location(&site.path("elsewhere")).unwrap();
         assert_eq!(
             other.to_string(),
