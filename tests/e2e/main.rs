@@ -1,0 +1,8 @@
+//! sidedoor end to end, on a real nginx and a real Pebble. One binary for all of it, so that linking is paid once.
+// Nothing here but tests.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod doubles;

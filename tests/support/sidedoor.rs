@@ -1,0 +1,224 @@
+//! The `sidedoor` command with a configuration of a test's own.
+
+use std::fmt::Write;
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::process::ending_with_us;
+use super::{App, Nginx, Pebble, Process, free_port};
+
+/// sidedoor, set up for one nginx and one CA: configuration and state in a temporary directory.
+pub struct Sidedoor {
+    directory: TempDir,
+    program: PathBuf,
+    listen: u16,
+    nginx: Vec<(&'static str, Vec<String>)>,
+    doors: PathBuf,
+    acme: Vec<String>,
+    resolver: String,
+    apps: Vec<String>,
+}
+
+/// How a command ended, and what it said.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+/// The sidecar in the background, killed on drop.
+pub struct Running {
+    process: Process,
+}
+
+impl Sidedoor {
+    /// Configured, with no app yet.
+    pub fn beside(nginx: &Nginx, pebble: &Pebble) -> Self {
+        Self {
+            directory: TempDir::with_prefix("sidedoor-").unwrap(),
+            program: program(),
+            listen: free_port(),
+            nginx: vec![
+                ("test", nginx.test_command()),
+                ("reload", nginx.reload_command()),
+            ],
+            doors: nginx.doors(),
+            acme: vec![
+                format!("directory = {:?}", pebble.directory_url()),
+                "contact = [\"ops@example.com\"]".into(),
+                "accept_terms = true".into(),
+                format!("ca_file = {:?}", pebble.ca_file()),
+            ],
+            resolver: pebble.resolver(),
+            apps: Vec::new(),
+        }
+        .written()
+    }
+
+    /// With an app, whose door opens in its own directory below nginx's doors.
+    pub fn app(self, name: &str, domains: &[&str], app: &App) -> Self {
+        self.app_with(name, domains, app, "")
+    }
+
+    /// With an app and further lines in its table.
+    pub fn app_with(mut self, name: &str, domains: &[&str], app: &App, lines: &str) -> Self {
+        let directory = self.doors.join(name);
+        fs::create_dir_all(&directory).unwrap();
+        self.apps.push(format!(
+            "[[app]]\nname = {name:?}\ndomains = {domains:?}\nupstream = \"http://127.0.0.1:{}\"\ninclude_dir = {directory:?}\n{lines}\n",
+            app.port()
+        ));
+        self.written()
+    }
+
+    /// The configuration file.
+    pub fn configuration(&self) -> PathBuf {
+        self.directory.path().join("sidedoor.toml")
+    }
+
+    /// `state_dir`.
+    pub fn state(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
+    /// Where a lineage's newest key and certificate are.
+    pub fn live(&self, name: &str) -> PathBuf {
+        self.state().join("live").join(name)
+    }
+
+    /// The port it listens on, for what comes through doors.
+    pub fn port(&self) -> u16 {
+        self.listen
+    }
+
+    /// A command line with this configuration.
+    pub fn command<S: AsRef<std::ffi::OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .arg("--config")
+            .arg(self.configuration())
+            .args(arguments);
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn call<S: AsRef<std::ffi::OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Outcome {
+        Outcome::of(&mut self.command(arguments))
+    }
+
+    /// Starts the sidecar and waits until it takes orders.
+    pub fn run(&self) -> Running {
+        let log = self.directory.path().join("run.log");
+        let mut process = Process::start(&self.command(["run", "-v"]), &log);
+        let admin = self.admin();
+        process
+            .ready(|| UnixStream::connect(&admin).ok())
+            .unwrap_or_else(|refusal| panic!("{refusal}"));
+        Running { process }
+    }
+
+    /// The admin socket.
+    pub fn admin(&self) -> PathBuf {
+        self.directory.path().join("admin.sock")
+    }
+
+    /// Writes the configuration anew.
+    fn written(self) -> Self {
+        let mut text = format!(
+            "state_dir = {:?}\nlisten = [\"127.0.0.1:{}\"]\nadmin = \"unix:{}\"\nresolver = [{:?}]\n\n[acme]\n{}\n\n[nginx]\n",
+            self.state(),
+            self.listen,
+            self.admin().display(),
+            self.resolver,
+            self.acme.join("\n"),
+        );
+        for (key, argv) in &self.nginx {
+            let _ = writeln!(text, "{key} = {argv:?}");
+        }
+        let _ = write!(text, "\n{}", self.apps.join("\n"));
+        fs::write(self.configuration(), text).unwrap();
+        self
+    }
+}
+
+impl Outcome {
+    fn of(command: &mut Command) -> Self {
+        let output = ending_with_us(command)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        Self {
+            status: output.status,
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// The exit status's number.
+    pub fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+
+    /// Panics with all that was said unless it succeeded.
+    pub fn succeeded(self) -> Self {
+        assert!(self.status.success(), "{self:#?}");
+        self
+    }
+
+    /// Panics with all that was said unless it exited with this status.
+    pub fn exited(self, code: i32) -> Self {
+        assert_eq!(self.code(), Some(code), "{self:#?}");
+        self
+    }
+}
+
+impl Running {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.process.output()
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub fn stop(mut self) -> ExitStatus {
+        self.process.signal(Signal::TERM);
+        self.process.wait()
+    }
+
+    /// Kills it without a word, and waits until it is gone.
+    pub fn kill(mut self) {
+        self.process.signal(Signal::KILL);
+        self.process.wait();
+    }
+}
+
+/// The binary built beside this one: cargo names it to tests and benches; an example finds it a directory above its own.
+fn program() -> PathBuf {
+    option_env!("CARGO_BIN_EXE_sidedoor").map_or_else(
+        || {
+            let own = std::env::current_exe().unwrap();
+            let built = own.ancestors().nth(2).unwrap_or(Path::new("."));
+            built.join("sidedoor")
+        },
+        PathBuf::from,
+    )
+}
