@@ -104,9 +104,14 @@ pub struct Certificate {
 impl Certificate {
     /// The one that is served for `name` on this port, trusted or not.
     pub fn served(port: u16, name: &str) -> Self {
-        let stream = connect_tls(port, name, &TRUSTING_ANYBODY).unwrap();
-        let chain = stream.conn.peer_certificates().unwrap();
-        Self::parse(chain[0].clone().into_owned())
+        Self::seen(port, name).expect("a TLS server")
+    }
+
+    /// The same, if there is a server and it has one for this name.
+    pub fn seen(port: u16, name: &str) -> Option<Self> {
+        let stream = connect_tls(port, name, &TRUSTING_ANYBODY).ok()?;
+        let chain = stream.conn.peer_certificates()?;
+        Some(Self::parse(chain[0].clone().into_owned()))
     }
 
     /// The first one in a PEM file.
