@@ -25,7 +25,7 @@ pub use eventually::eventually;
 pub use exchange::{Answer, Fault, get};
 pub use load::Load;
 pub use nginx::Nginx;
-pub use pebble::Pebble;
+pub use pebble::{Behaviour, Pebble};
 pub use ports::free_port;
 pub use process::{Process, find_program};
 pub use server::Server;

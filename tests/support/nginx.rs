@@ -164,7 +164,7 @@ impl Nginx {
     }
 
     /// The worker processes, retiring ones too.
-    fn workers(&self) -> Vec<u32> {
+    pub fn workers(&self) -> Vec<u32> {
         let Some(master) = self.process.as_ref().map(Process::pid) else {
             return Vec::new();
         };

@@ -19,7 +19,7 @@ const ATTEMPTS: usize = 5;
 pub struct Behaviour {
     http: u16,
     tls: u16,
-    sleeps: bool,
+    sleeps: Option<u8>,
     nonce_rejection: Option<u8>,
     authorization_reuse: Option<u8>,
     blocked: Vec<String>,
@@ -43,7 +43,7 @@ impl Pebble {
         Behaviour {
             http: nginx.http_port(),
             tls: nginx.tls_port(),
-            sleeps: false,
+            sleeps: None,
             nonce_rejection: None,
             authorization_reuse: None,
             blocked: Vec::new(),
@@ -120,9 +120,9 @@ impl Behaviour {
         self
     }
 
-    /// Sleeps before it validates, as Pebble does by default.
-    pub fn sleeping(mut self) -> Self {
-        self.sleeps = true;
+    /// Sleeps up to so many seconds before it validates. Pebble's own default is 15.
+    pub fn sleeping(mut self, seconds: u8) -> Self {
+        self.sleeps = Some(seconds);
         self
     }
 
@@ -199,9 +199,10 @@ impl Behaviour {
         if self.strict {
             command.arg("-strict");
         }
-        if !self.sleeps {
-            command.env("PEBBLE_VA_NOSLEEP", "1");
-        }
+        match self.sleeps {
+            Some(seconds) => command.env("PEBBLE_VA_SLEEPTIME", seconds.to_string()),
+            None => command.env("PEBBLE_VA_NOSLEEP", "1"),
+        };
         for (variable, percent) in [
             ("PEBBLE_WFE_NONCEREJECT", self.nonce_rejection),
             ("PEBBLE_AUTHZREUSE", self.authorization_reuse),

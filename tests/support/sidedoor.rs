@@ -20,7 +20,6 @@ pub struct Sidedoor {
     nginx: Vec<(&'static str, Vec<String>)>,
     doors: PathBuf,
     acme: Vec<String>,
-    resolver: String,
     apps: Vec<String>,
 }
 
@@ -58,7 +57,6 @@ impl Sidedoor {
                 "accept_terms = true".into(),
                 format!("ca_file = {:?}", pebble.ca_file()),
             ],
-            resolver: pebble.resolver(),
             apps: Vec::new(),
         }
         .written()
@@ -140,11 +138,10 @@ impl Sidedoor {
     /// Writes the configuration anew.
     fn written(self) -> Self {
         let mut text = format!(
-            "state_dir = {:?}\nlisten = [\"127.0.0.1:{}\"]\nadmin = \"unix:{}\"\nresolver = [{:?}]\n\n[acme]\n{}\n\n[nginx]\n",
+            "state_dir = {:?}\nlisten = [\"127.0.0.1:{}\"]\nadmin = \"unix:{}\"\n\n[acme]\n{}\n\n[nginx]\n",
             self.state(),
             self.listen,
             self.admin().display(),
-            self.resolver,
             self.acme.join("\n"),
         );
         for (key, argv) in &self.nginx {

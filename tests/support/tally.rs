@@ -86,7 +86,8 @@ impl Tally {
         *self.reasons.entry(reason).or_default() += 1;
     }
 
-    pub(super) fn add(&mut self, other: &Self) {
+    /// With another load's counts.
+    pub fn add(&mut self, other: &Self) {
         for (kind, counts) in &other.counts {
             self.count(*kind).add(*counts);
         }
