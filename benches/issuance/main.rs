@@ -10,6 +10,7 @@
 mod support;
 
 mod clients;
+mod ours;
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -42,6 +43,7 @@ fn main() {
         .start();
     let directory = TempDir::with_prefix("clients-").unwrap();
     let mut clients = clients::all(&mut nginx, &pebble, directory.path());
+    clients.extend(ours::all(&mut nginx, &pebble));
     clients.retain(|client| {
         let name = client.name.to_lowercase();
         wanted.is_empty() || wanted.iter().any(|wanted| name.starts_with(wanted))
@@ -66,6 +68,14 @@ fn main() {
                 took.push(live);
             }
         }
+    }
+    for client in clients.iter().filter(|client| client.ours) {
+        let log = directory.path().join(format!("{}.log", client.domain));
+        println!(
+            "\n{}, the last run's own words:\n{}",
+            client.name,
+            std::fs::read_to_string(&log).unwrap_or_default()
+        );
     }
     report(&clients, took);
 }

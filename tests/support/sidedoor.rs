@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -116,7 +117,34 @@ impl Sidedoor {
         &self,
         arguments: impl IntoIterator<Item = S>,
     ) -> Outcome {
-        Outcome::of(&mut self.command(arguments))
+        Outcome::of(&self.command(arguments))
+    }
+
+    /// Runs a command to its end, and is told each line of its standard error as it comes.
+    pub fn follow<S: AsRef<std::ffi::OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = S>,
+        mut told: impl FnMut(&str),
+    ) -> Outcome {
+        let mut child = ending_with_us(&self.command(arguments))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stderr = String::new();
+        for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+            let line = line.unwrap();
+            told(&line);
+            stderr.push_str(&line);
+            stderr.push('\n');
+        }
+        let output = child.wait_with_output().unwrap();
+        Outcome {
+            status: output.status,
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr,
+        }
     }
 
     /// Starts the sidecar and waits until it takes orders.
@@ -154,7 +182,8 @@ impl Sidedoor {
 }
 
 impl Outcome {
-    fn of(command: &mut Command) -> Self {
+    /// Of a command that is run to its end now.
+    pub fn of(command: &Command) -> Self {
         let output = ending_with_us(command)
             .stdin(Stdio::null())
             .output()
