@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::certificate::{connect_tls, trusting};
@@ -86,6 +87,20 @@ impl Pebble {
     /// What it has logged: each visit, each order.
     pub fn log(&self) -> String {
         self.processes.iter().map(Process::output).collect()
+    }
+
+    /// Stops answering, without closing anything: whoever asks waits.
+    pub fn pause(&self) {
+        self.ca().signal(Signal::STOP);
+    }
+
+    /// Answers again, first of all what has come in the meantime.
+    pub fn resume(&self) {
+        self.ca().signal(Signal::CONT);
+    }
+
+    fn ca(&self) -> &Process {
+        self.processes.last().unwrap()
     }
 
     fn ask(&self, port: u16, path: &str) -> Option<Answer> {

@@ -100,6 +100,8 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.signal(Signal::TERM);
+        // One that was paused hears nothing else.
+        self.signal(Signal::CONT);
         let asked = Instant::now();
         while asked.elapsed() < POLITENESS && matches!(self.child.try_wait(), Ok(None)) {
             thread::sleep(Duration::from_millis(2));

@@ -35,7 +35,7 @@ pub struct Outcome {
     pub stderr: String,
 }
 
-/// The sidecar in the background, killed on drop.
+/// A command in the background, the sidecar mostly; it ends with its owner.
 pub struct Running {
     process: Process,
 }
@@ -149,13 +149,25 @@ impl Sidedoor {
 
     /// Starts the sidecar and waits until it takes orders.
     pub fn run(&self) -> Running {
-        let log = self.directory.path().join("run.log");
-        let mut process = Process::start(&self.command(["run", "-v"]), &log);
+        let mut running = self.start(["run", "-v"]);
         let admin = self.admin();
-        process
+        running
+            .process
             .ready(|| UnixStream::connect(&admin).ok())
             .unwrap_or_else(|refusal| panic!("{refusal}"));
-        Running { process }
+        running
+    }
+
+    /// Starts a command, which goes on in the background.
+    pub fn start<S: AsRef<std::ffi::OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Running {
+        let log = tempfile::NamedTempFile::new_in(self.directory.path()).unwrap();
+        let (_, log) = log.keep().unwrap();
+        Running {
+            process: Process::start(&self.command(arguments), &log),
+        }
     }
 
     /// The admin socket.
@@ -225,15 +237,24 @@ impl Running {
     }
 
     /// Asks it to stop, and waits until it has.
-    pub fn stop(mut self) -> ExitStatus {
-        self.process.signal(Signal::TERM);
-        self.process.wait()
+    pub fn stop(self) -> ExitStatus {
+        self.ends_after(Signal::TERM)
     }
 
     /// Kills it without a word, and waits until it is gone.
-    pub fn kill(mut self) {
-        self.process.signal(Signal::KILL);
-        self.process.wait();
+    pub fn kill(self) {
+        self.ends_after(Signal::KILL);
+    }
+
+    /// Sends it a signal, and waits until it has ended.
+    pub fn ends_after(mut self, signal: Signal) -> ExitStatus {
+        self.process.signal(signal);
+        self.process.wait()
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn ends(mut self) -> ExitStatus {
+        self.process.wait()
     }
 }
 
