@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::admin::server::AdminSocket;
 use crate::config::Config;
 use crate::engine::{Engine, Role, StartError};
+use crate::manager;
 use crate::report::Report;
 use crate::watch::ConfigWatch;
 
@@ -101,8 +102,9 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     tasks.spawn(admin.serve(Arc::clone(&engine), stop.clone()));
-    tasks.close();
     engine.settle().await;
+    tasks.spawn(manager::run(Arc::clone(&engine), stop.clone()));
+    tasks.close();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %file.display(), "sidedoor is running");
     follow(&engine, &file, &mut signals).await;
     tracing::info!("sidedoor is stopping");

@@ -1,7 +1,6 @@
 //! Puts a saved certificate live: the link flipped, nginx told, and what it really serves compared; or the previous one put back.
 
 use std::path::Path;
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
@@ -12,8 +11,8 @@ use crate::identifier::{AppName, Identifier};
 use crate::issuance::Pair;
 use crate::nginx::change::Change;
 use crate::nginx::control::{Control, ControlError, Outcome, Stage};
-use crate::nginx::probe;
 use crate::nginx::served::{self, Served, TlsServer};
+use crate::nginx::settled::Patience;
 use crate::nginx::survey::Surveyor;
 use crate::progress::{Progress, Step};
 use crate::store::{Store, StoreError, Version};
@@ -21,7 +20,7 @@ use crate::store::{Store, StoreError, Version};
 /// How nginx took a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deployed {
-    /// It serves it, as seen by this many handshakes.
+    /// It serves it, as seen by asking so many names and addresses.
     Served(usize),
     /// It took it, but no TLS server uses it yet.
     NotServedYet,
@@ -97,9 +96,9 @@ impl Deployment<'_> {
         };
         async move {
             let previous = previous?;
-            let took = match applied.await {
-                Ok(Outcome::Reloaded { took }) => took,
-                Ok(Outcome::Unchanged | Outcome::GoneButNotReloaded(_)) => Duration::ZERO,
+            let patience = match applied.await {
+                Ok(Outcome::Reloaded { took }) => Patience::after_reload(took),
+                Ok(Outcome::Unchanged | Outcome::GoneButNotReloaded(_)) => Patience::UNTOUCHED,
                 Err(error) => {
                     if matches!(error, ControlError::Refused { .. }) {
                         self.remember(|lineage| lineage.rejected = Some(pair.version))?;
@@ -107,7 +106,7 @@ impl Deployment<'_> {
                     return Err(error.into());
                 }
             };
-            match self.compare(pair, probe::limit_after(took)).await {
+            match self.compare(pair, patience).await {
                 Ok(deployed) => {
                     self.remember(|lineage| {
                         lineage.deployed = Some(pair.version);
@@ -151,12 +150,12 @@ impl Deployment<'_> {
     }
 
     /// Compares what nginx serves for each name with what is live.
-    async fn compare(&self, pair: &Pair, limit: Duration) -> Result<Deployed, DeployError> {
+    async fn compare(&self, pair: &Pair, patience: Patience) -> Result<Deployed, DeployError> {
         let leaf = &pair.chain.certificates()[0];
         let servers = self.tls_servers(pair).await;
         let answers = servers
             .iter()
-            .map(|server| served::wait_for(server, leaf, limit).boxed());
+            .map(|server| served::wait_for(server, leaf, patience).boxed());
         let mut seen = 0;
         for (server, served) in servers.iter().zip(join_all(answers).await) {
             match served {
@@ -181,8 +180,13 @@ impl Deployment<'_> {
             ));
             return Ok(Deployed::NotServedYet);
         }
-        self.progress
-            .reached(Step::Live, format!("served as seen by {seen} handshakes"));
+        self.progress.reached(
+            Step::Live,
+            match seen {
+                1 => "served, as 1 TLS server shows".to_owned(),
+                _ => format!("served, as {seen} TLS servers show"),
+            },
+        );
         Ok(Deployed::Served(seen))
     }
 

@@ -101,6 +101,7 @@ pub struct Engine {
     control: Mutex<Option<JoinHandle<()>>>,
     timers: TaskTracker,
     released: Notify,
+    configured: Notify,
 }
 
 impl Engine {
@@ -152,6 +153,7 @@ impl Engine {
             control: Mutex::new(Some(serving)),
             timers: TaskTracker::new(),
             released: Notify::new(),
+            configured: Notify::new(),
         });
         Ok(engine)
     }
@@ -183,6 +185,14 @@ impl Engine {
         self.gate.set_routes(routes(&config));
         self.config.store(Arc::new(config));
         self.settle().await;
+        self.configured.notify_waiters();
+    }
+
+    /// Resolves when the configuration has changed since this was called.
+    pub fn changed(&self) -> impl Future<Output = ()> + Send + '_ {
+        let mut changed = Box::pin(self.configured.notified());
+        changed.as_mut().enable();
+        changed
     }
 
     /// Brings the disk in line with the configuration: placeholders, permanent doors, nothing that shouldn't stand.

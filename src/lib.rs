@@ -17,6 +17,7 @@ pub mod files;
 pub mod identifier;
 pub mod issuance;
 pub mod lock;
+pub mod manager;
 pub mod nginx;
 pub mod operations;
 pub mod progress;

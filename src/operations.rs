@@ -70,6 +70,16 @@ pub async fn perform(
     }
 }
 
+/// The certificate of an app, if it is due.
+pub async fn issue_app(
+    engine: &Arc<Engine>,
+    name: &AppName,
+    listener: Listener,
+) -> Result<Certificate, Report> {
+    let job = job(&engine.config(), Some(name), Vec::new(), false)?;
+    issue(engine, &job, listener).await
+}
+
 fn find_app<'a>(config: &'a Config, name: &AppName) -> Result<&'a App, Report> {
     config.app(name).ok_or_else(|| {
         let known: Vec<_> = config.apps.iter().map(|app| app.name.as_str()).collect();

@@ -22,6 +22,33 @@ pub fn due_at(
     }
 }
 
+/// How a certificate stands, as far as the schedule is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// When it is due; nothing where there is none, or not the one that is wanted.
+    pub due: Option<OffsetDateTime>,
+    /// When the last attempt failed, and how many have since the last success.
+    pub failure: Option<(OffsetDateTime, u32)>,
+}
+
+/// When to try next: when it is due, but after failures not before 1, 10, 100 minutes, then a day, have passed.
+pub fn next_attempt(standing: &Standing, now: OffsetDateTime) -> OffsetDateTime {
+    let due = standing.due.unwrap_or(now);
+    match standing.failure {
+        Some((at, attempts)) => due.max(at + pause_after(attempts)),
+        None => due,
+    }
+}
+
+fn pause_after(attempts: u32) -> time::Duration {
+    match attempts {
+        0 | 1 => time::Duration::minutes(1),
+        2 => time::Duration::minutes(10),
+        3 => time::Duration::minutes(100),
+        _ => time::Duration::DAY,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use time::macros::datetime;
@@ -40,6 +67,47 @@ mod tests {
         assert_eq!(due_after(90, None), time::Duration::days(60));
         assert_eq!(due_after(45, None), time::Duration::days(30));
         assert_eq!(due_after(6, None), time::Duration::days(3));
+    }
+
+    #[test]
+    fn what_is_missing_is_due_at_once_and_what_has_failed_waits_longer_each_time() {
+        let now = START + time::Duration::days(1);
+        assert_eq!(
+            next_attempt(
+                &Standing {
+                    due: None,
+                    failure: None
+                },
+                now
+            ),
+            now
+        );
+        assert_eq!(
+            next_attempt(
+                &Standing {
+                    due: Some(START),
+                    failure: None
+                },
+                now
+            ),
+            START
+        );
+        for (attempts, minutes) in [(1, 1), (2, 10), (3, 100), (4, 1440), (100, 1440)] {
+            let failed = Standing {
+                due: None,
+                failure: Some((now, attempts)),
+            };
+            assert_eq!(
+                next_attempt(&failed, now) - now,
+                time::Duration::minutes(minutes)
+            );
+        }
+        let later = now + time::Duration::days(9);
+        let failed = Standing {
+            due: Some(later),
+            failure: Some((now, 1)),
+        };
+        assert_eq!(next_attempt(&failed, now), later);
     }
 
     #[test]

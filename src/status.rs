@@ -10,13 +10,14 @@ use crate::certificate::Chain;
 use crate::config::Config;
 use crate::identifier::{AppName, Identifier};
 use crate::nginx::served::{self, Served, TlsServer};
+use crate::nginx::settled::Patience;
 use crate::nginx::survey::Surveyor;
 use crate::progress::Step;
 use crate::schedule;
 use crate::store::{Failure, Lease, Store, StoreError, Version};
 
-/// After a reload nginx's old workers may still answer for as long (measured: 0.1 s with one host, 0.44 s with 200).
-const OLD_WORKERS_ANSWER: Duration = Duration::from_millis(300);
+/// Something may have been reloaded just now, so another certificate is asked for again, but not for long.
+const LOOK: Duration = Duration::from_millis(300);
 
 /// The answer to `sidedoor status --json`. Fields are added, never renamed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,7 +157,7 @@ async fn one(
 }
 
 async fn ask(server: TlsServer, leaf: &[u8]) -> ServedStatus {
-    let (der, error) = match served::wait_for(&server, leaf, OLD_WORKERS_ANSWER).await {
+    let (der, error) = match served::wait_for(&server, leaf, Patience::untouched(LOOK)).await {
         Served::Expected => (Some(leaf.to_vec()), None),
         Served::Other(der) => (Some(der), None),
         Served::Failed(reason) | Served::Unreachable(reason) => (None, Some(reason)),

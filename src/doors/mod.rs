@@ -8,6 +8,7 @@ mod sweep;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -16,7 +17,6 @@ use futures_util::FutureExt;
 use futures_util::future::try_join_all;
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
 
 use crate::address::Address;
 use crate::challenge::KeyAuthorization;
@@ -28,7 +28,8 @@ use crate::nginx::change::Change;
 use crate::nginx::control::{Control, ControlError, Outcome, Stage};
 use crate::nginx::door::{self, Door};
 use crate::nginx::obstacles::Obstacle;
-use crate::nginx::probe::{self, NotProven, Patience, Proof};
+use crate::nginx::probe::{self, NotProven};
+use crate::nginx::settled::Patience;
 use crate::nginx::site::DOOR_FILE;
 use crate::nginx::survey::{Survey, Surveyor};
 use crate::progress::{Progress, Step};
@@ -105,8 +106,9 @@ pub struct OpenDoor {
     /// What was written; nothing for a door included by hand.
     standing: Option<Standing>,
     survey: Survey,
-    /// When nginx was told to reload for it, and how long that took; nothing if it stood already.
-    reloaded: Option<(Instant, Duration)>,
+    /// What the first proof has to wait for.
+    patience: Patience,
+    proven: AtomicBool,
 }
 
 struct Standing {
@@ -172,7 +174,8 @@ impl Doors {
                 app: app.name.clone(),
                 standing: None,
                 survey,
-                reloaded: None,
+                patience: Patience::UNTOUCHED,
+                proven: AtomicBool::new(false),
             });
         };
         if let Some(place) = survey.taken() {
@@ -220,15 +223,16 @@ impl Doors {
             .await;
         match applied {
             Ok(outcome) => {
-                let reloaded = match outcome {
-                    Outcome::Reloaded { took } => Some((Instant::now(), took)),
-                    Outcome::Unchanged | Outcome::GoneButNotReloaded(_) => None,
+                let patience = match outcome {
+                    Outcome::Reloaded { took } => Patience::after_reload(took),
+                    Outcome::Unchanged | Outcome::GoneButNotReloaded(_) => Patience::UNTOUCHED,
                 };
                 Ok(OpenDoor {
                     app: app.name.clone(),
                     standing: Some(standing),
                     survey,
-                    reloaded,
+                    patience,
+                    proven: AtomicBool::new(false),
                 })
             }
             Err(error) => {
@@ -254,9 +258,9 @@ impl Doors {
         }
         let probe = KeyAuthorization::of_nobody(random());
         let _answered = self.challenges.present(&probe);
-        let patience = Patience {
-            reloaded: door.reloaded.map(|(at, _)| at),
-            limit: probe::limit_after(door.reloaded.map_or(Duration::ZERO, |(_, took)| took)),
+        let patience = match door.proven.load(Ordering::Relaxed) {
+            true => Patience::UNTOUCHED,
+            false => door.patience,
         };
         let knocks = door.survey.knocks(names);
         let proofs = knocks
@@ -267,13 +271,10 @@ impl Doors {
             not_proven,
             obstacles: door.survey.obstacles(names),
         })?;
-        let total = proofs
-            .iter()
-            .fold(Proof { good: 0, other: 0 }, |sum, one| Proof {
-                good: sum.good + one.good,
-                other: sum.other + one.other,
-            });
-        let Proof { good, other } = total;
+        door.proven.store(true, Ordering::Relaxed);
+        let (good, other) = proofs.iter().fold((0, 0), |(good, other), one| {
+            (good + one.good, other + one.other)
+        });
         progress.reached(
             Step::DoorProven,
             format!("{good} probes came back, {other} from before the reload"),

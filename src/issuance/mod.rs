@@ -12,7 +12,6 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use crate::accounts::Accounts;
-use crate::certificate::Chain;
 use crate::config::{Acme, App, Config};
 use crate::deploy::{Deployed, Deployment};
 use crate::doors::{Doors, OpenDoor};
@@ -198,17 +197,8 @@ impl Issuance<'_> {
             pair.chain.not_after(),
             self.job.acme.renew_before,
         );
-        let good = self.is_what_is_wanted(&pair.chain) && OffsetDateTime::now_utc() < due;
+        let good = pair.is_for(&self.job.identifiers) && OffsetDateTime::now_utc() < due;
         Ok(good.then_some(pair))
-    }
-
-    fn is_what_is_wanted(&self, chain: &Chain) -> bool {
-        let mut have = chain.identifiers().to_vec();
-        let mut want = self.job.identifiers.clone();
-        have.sort();
-        want.sort();
-        want.dedup();
-        !chain.is_placeholder() && have == want
     }
 
     /// A good version that is newer than the live one: its process ended before it could put it live.

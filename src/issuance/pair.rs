@@ -1,5 +1,7 @@
 //! A certificate with its key, as it stands in the archive; and the placeholder that stands in before the first.
 
+use std::collections::BTreeSet;
+
 use time::OffsetDateTime;
 
 use super::IssueError;
@@ -14,6 +16,15 @@ pub struct Pair {
     pub version: Version,
     /// The certificate.
     pub chain: Chain,
+}
+
+impl Pair {
+    /// Whether it is a CA's certificate for exactly these names.
+    pub fn is_for(&self, identifiers: &[Identifier]) -> bool {
+        let sorted =
+            |identifiers: &[Identifier]| identifiers.iter().cloned().collect::<BTreeSet<_>>();
+        !self.chain.is_placeholder() && sorted(self.chain.identifiers()) == sorted(identifiers)
+    }
 }
 
 /// Reads a version whose key and certificate belong together.

@@ -10,6 +10,7 @@ pub mod obstacles;
 pub mod probe;
 pub mod served;
 pub mod server_name;
+pub mod settled;
 pub mod site;
 pub mod socket;
 pub mod survey;

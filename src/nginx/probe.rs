@@ -11,18 +11,10 @@ use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::{Instant, sleep, timeout};
 
+use super::settled::{Patience, Question, Settled, settle};
 use crate::address::Address;
 use crate::challenge::{KeyAuthorization, PREFIX};
-
-/// nginx's master lets its old workers answer for 100 ms after it has started the new ones (measured, and in its source);
-/// until then one good answer proves nothing.
-const OLD_WORKERS_ANSWER: Duration = Duration::from_millis(110);
-/// This many good answers in a row, each on a connection of its own, end a proof.
-const IN_A_ROW: u32 = 5;
-/// One knock takes a few milliseconds; an nginx that needs longer than this is busy starting workers.
-const KNOCK_LIMIT: Duration = Duration::from_secs(5);
 
 /// Where and for whom nginx is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -71,114 +63,45 @@ pub struct NotProven {
     pub saw: Saw,
 }
 
-/// How a proof went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Proof {
-    /// How many knocks were answered by us.
-    pub good: u32,
-    /// How many were answered by something else, such as workers that were about to go.
-    pub other: u32,
+/// The question whether a door is open: is this answered with our own token?
+struct Probe<'a> {
+    knock: &'a Knock,
+    expected: &'a KeyAuthorization,
 }
 
-/// What a proof has to wait for.
-#[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    /// When nginx was told to reload; `None` if it wasn't, and so no old workers are about.
-    pub reloaded: Option<Instant>,
-    /// How long it may take at most.
-    pub limit: Duration,
+impl Question for Probe<'_> {
+    type Other = Saw;
+
+    async fn ask(&self) -> Result<(), Saw> {
+        match &self.knock.address {
+            Address::Tcp(address) => {
+                let stream = TcpStream::connect(address).await.map_err(no_answer)?;
+                ask(stream, self.knock, self.expected).await
+            }
+            Address::Unix(path) => {
+                let stream = UnixStream::connect(path).await.map_err(no_answer)?;
+                ask(stream, self.knock, self.expected).await
+            }
+        }
+    }
+
+    fn no_answer(&self, limit: Duration) -> Saw {
+        Saw::NoAnswer(format!("none within {} s", limit.as_secs()))
+    }
 }
 
-/// How long nginx may need for what took us `took` to test and reload: with 1,000 TLS hosts, new workers were there
-/// 3.7 s after a command of 1.7 s (measured).
-pub fn limit_after(took: Duration) -> Duration {
-    Duration::from_secs(3) + 5 * took
-}
-
-/// Knocks until our token has come back often enough in a row.
+/// Knocks until our token comes back for good.
 pub async fn prove(
     knock: &Knock,
     expected: &KeyAuthorization,
     patience: Patience,
-) -> Result<Proof, NotProven> {
-    let start = Instant::now();
-    let mut proof = Proof { good: 0, other: 0 };
-    let mut in_a_row = 0;
-    let mut first_good = None;
-    let mut pause = Duration::from_millis(2);
-    loop {
-        match knock_once(knock, expected).await {
-            Ok(()) => {
-                let since = *first_good.get_or_insert_with(Instant::now);
-                proof.good += 1;
-                // Old workers' answers before the last wait are no news.
-                let settled = patience
-                    .reloaded
-                    .is_none_or(|reloaded| since.elapsed() >= settling(since - reloaded));
-                in_a_row = if settled { in_a_row + 1 } else { 0 };
-                if in_a_row >= IN_A_ROW {
-                    return Ok(proof);
-                }
-                pause = if settled {
-                    Duration::ZERO
-                } else {
-                    Duration::from_millis(8)
-                };
-            }
-            Err(saw) => {
-                proof.other += 1;
-                in_a_row = 0;
-                if start.elapsed() >= patience.limit {
-                    return Err(NotProven {
-                        knock: knock.clone(),
-                        saw,
-                    });
-                }
-                pause = (pause * 3 / 2).clamp(Duration::from_millis(2), Duration::from_millis(100));
-            }
-        }
-        if !pause.is_zero() {
-            sleep(pause).await;
-        }
-    }
-}
-
-/// How long old workers may still answer. A big configuration starts slowly and lets go slowly (0.9 s of 3.7 s with 1,000 TLS hosts).
-fn settling(until_first_good: Duration) -> Duration {
-    OLD_WORKERS_ANSWER
-        .max(until_first_good / 2)
-        .min(Duration::from_secs(5))
-}
-
-/// Asks once, on a new connection.
-async fn knock_once(knock: &Knock, expected: &KeyAuthorization) -> Result<(), Saw> {
-    let asked = async {
-        match &knock.address {
-            Address::Tcp(address) => {
-                ask(
-                    TcpStream::connect(address).await.map_err(no_answer)?,
-                    knock,
-                    expected,
-                )
-                .await
-            }
-            Address::Unix(path) => {
-                ask(
-                    UnixStream::connect(path).await.map_err(no_answer)?,
-                    knock,
-                    expected,
-                )
-                .await
-            }
-        }
-    };
-    match timeout(KNOCK_LIMIT, asked).await {
-        Ok(answer) => answer,
-        Err(_) => Err(Saw::NoAnswer(format!(
-            "none within {} s",
-            KNOCK_LIMIT.as_secs()
-        ))),
-    }
+) -> Result<Settled, NotProven> {
+    let probe = Probe { knock, expected };
+    let settled = settle(&probe, patience).await;
+    settled.map_err(|saw| NotProven {
+        knock: knock.clone(),
+        saw,
+    })
 }
 
 #[allow(clippy::needless_pass_by_value)] // as map_err wants it

@@ -11,14 +11,11 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 
+use super::settled::{Patience, Question, settle};
 use crate::address::Address;
 use crate::identifier::Identifier;
-
-/// One handshake takes a few milliseconds.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 
 /// A TLS server of nginx's, and the name to ask it for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -44,43 +41,45 @@ pub enum Served {
     Unreachable(String),
 }
 
-/// Asks until the expected certificate is served, or the time is over; the last answer counts.
-pub async fn wait_for(server: &TlsServer, leaf: &[u8], limit: Duration) -> Served {
-    let start = Instant::now();
-    let mut pause = Duration::from_millis(2);
-    loop {
-        let served = match ask(server).await {
-            Ok(der) if der == leaf => return Served::Expected,
-            Ok(der) => Served::Other(der),
+/// The question whether a server serves a certificate.
+struct Leaf<'a> {
+    server: &'a TlsServer,
+    leaf: &'a [u8],
+}
+
+impl Question for Leaf<'_> {
+    type Other = Served;
+
+    async fn ask(&self) -> Result<(), Served> {
+        match ask(self.server).await {
+            Ok(der) if der == self.leaf => Ok(()),
+            Ok(der) => Err(Served::Other(der)),
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                Served::Unreachable(error.to_string())
+                Err(Served::Unreachable(error.to_string()))
             }
-            Err(error) => Served::Failed(error.to_string()),
-        };
-        if start.elapsed() >= limit {
-            return served;
+            Err(error) => Err(Served::Failed(error.to_string())),
         }
-        sleep(pause).await;
-        pause = (pause * 3 / 2).min(Duration::from_millis(100));
+    }
+
+    fn no_answer(&self, limit: Duration) -> Served {
+        Served::Failed(format!("no handshake within {} s", limit.as_secs()))
+    }
+}
+
+/// Asks until the expected certificate is served for good, or the time is over; the last answer counts.
+pub async fn wait_for(server: &TlsServer, leaf: &[u8], patience: Patience) -> Served {
+    match settle(&Leaf { server, leaf }, patience).await {
+        Ok(_) => Served::Expected,
+        Err(other) => other,
     }
 }
 
 /// The certificate that is served now, in DER.
-///
-/// For a tenth of a second after a reload nginx's old workers still answer, too; where that matters, use [`wait_for`].
-pub async fn ask(server: &TlsServer) -> io::Result<Vec<u8>> {
-    let asked = async {
-        match &server.address {
-            Address::Tcp(address) => shake_hands(connect(*address).await?, server).await,
-            Address::Unix(path) => shake_hands(UnixStream::connect(path).await?, server).await,
-        }
-    };
-    timeout(HANDSHAKE_LIMIT, asked).await.unwrap_or_else(|_| {
-        Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "no handshake in time",
-        ))
-    })
+async fn ask(server: &TlsServer) -> io::Result<Vec<u8>> {
+    match &server.address {
+        Address::Tcp(address) => shake_hands(connect(*address).await?, server).await,
+        Address::Unix(path) => shake_hands(UnixStream::connect(path).await?, server).await,
+    }
 }
 
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
