@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::ca::{Ca, Directory};
-use super::client::call;
-use super::problem::{CallError, Problem};
+use super::call::{CallError, call};
+use super::problem::Problem;
 use super::transport::TransportError;
 
 /// Why there is no account, or it can't be used or changed.
@@ -284,7 +284,7 @@ impl Account {
         ca: &Ca,
         registration: &Registration,
     ) -> Result<(Self, Credentials), AccountError> {
-        let directory = ca.read_directory().await?;
+        let directory = ca.directory().await?;
         let eab = bound(ca, &directory, registration)?;
         let contact: Vec<String> = registration.contact.iter().map(|to| mailto(to)).collect();
         let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
@@ -315,7 +315,7 @@ impl Account {
 
     /// The account of which these credentials were kept. Asks the CA for its directory only: whether it still knows the account shows with the first order.
     pub async fn restore(ca: &Ca, credentials: &Credentials) -> Result<Self, AccountError> {
-        let directory = ca.read_directory().await?;
+        let directory = ca.directory().await?;
         let key = credentials.key()?;
         let inner = Inner::builder_with_http(ca.http(&directory))
             .from_parts(credentials.id.clone(), key, ca.url().to_owned())
@@ -374,7 +374,7 @@ fn bound(
     registration.eab.as_ref().map(Eab::key).transpose()
 }
 
-fn mailto(address: &str) -> String {
+pub(super) fn mailto(address: &str) -> String {
     match address.contains(':') {
         true => address.to_owned(),
         false => format!("mailto:{address}"),

@@ -9,9 +9,10 @@ use bytes::Bytes;
 use http::Uri;
 use serde::Deserialize;
 
+use super::call::CallError;
 use super::client::{Client, Http};
 use super::connect::{CaError, Origin};
-use super::problem::{CallError, plain};
+use super::problem::plain;
 use super::transport::{Limits, Transport};
 
 /// How long a directory is taken to be as it was. New profiles and terms may wait that long.
@@ -89,7 +90,7 @@ impl Ca {
     }
 
     /// The directory, read anew when the last reading is an hour old (RFC 8555 7.1.1).
-    pub(super) async fn read_directory(&self) -> Result<Arc<Directory>, CallError> {
+    pub async fn directory(&self) -> Result<Arc<Directory>, CallError> {
         const WHAT: &str = "the request for the directory";
         if let Some(directory) = self.known() {
             return Ok(directory);

@@ -2,7 +2,6 @@
 //! from a stock of its own, and turns every error page into a problem document.
 
 use std::future::Future;
-use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -16,123 +15,17 @@ use instant_acme::{BodyWrapper, BytesResponse, HttpClient};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
-use super::problem::{CallError, Problem, document};
+use super::call::{Answer, CallError, LAST_ANSWER};
+use super::problem::document;
 use super::transport::{Transport, TransportError};
 
 const REPLAY_NONCE: HeaderName = HeaderName::from_static("replay-nonce");
-/// So often a call is repeated whose nonce was refused; instant-acme itself tries each three times.
-const NONCE_ATTEMPTS: usize = 12;
 /// Nonces older than this are likely to have been forgotten by the CA.
 const NONCE_LIFETIME: Duration = Duration::from_secs(300);
 /// More than this many requests to one CA are never under way.
 const NONCES_KEPT: usize = 32;
 /// A CA that asks for more patience than this is misunderstood.
 const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
-
-/// What is kept of the last answer to a call.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    /// When to come again, if the CA says so and it is not over yet (RFC 9110 10.2.3).
-    pub(super) retry_after: Option<SystemTime>,
-    pub(super) location: Option<String>,
-    /// Other chains for the same certificate (RFC 8555 7.4.2).
-    pub(super) alternates: Vec<String>,
-    pub(super) problem: Option<Problem>,
-    pub(super) body: Bytes,
-}
-
-tokio::task_local! {
-    /// Where the requests of the call under way leave their answers. Calls side by side on one account each have their own.
-    static LAST_ANSWER: Arc<Mutex<Option<Answer>>>;
-}
-
-/// Makes a call, repeats it while the CA refuses our nonces, and says what a failure comes down to: the value and the last answer,
-/// or a [`CallError`]. `$what` completes "the answer to …"; `$future` is written out anew for each attempt. A macro, because a future that
-/// holds an async closure is not known to be `Send`.
-macro_rules! call {
-    ($what:expr, $future:expr) => {{
-        let mut attempts = $crate::acme::client::Attempts::new($what);
-        loop {
-            let outcome = $crate::acme::client::recorded($future).await;
-            if let std::ops::ControlFlow::Break(result) = attempts.judge(outcome) {
-                break result;
-            }
-        }
-    }};
-}
-pub(super) use call;
-
-type Outcome<T> = (Result<T, instant_acme::Error>, Option<Answer>);
-
-/// Runs one attempt, and keeps the last answer of it.
-pub(super) async fn recorded<T>(
-    attempt: impl Future<Output = Result<T, instant_acme::Error>>,
-) -> Outcome<T> {
-    let slot = Arc::new(Mutex::new(None));
-    let result = LAST_ANSWER.scope(Arc::clone(&slot), attempt).await;
-    let answer = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-    (result, answer)
-}
-
-/// The attempts of one call.
-pub(super) struct Attempts {
-    what: &'static str,
-    left: usize,
-}
-
-impl Attempts {
-    pub(super) fn new(what: &'static str) -> Self {
-        Self {
-            what,
-            left: NONCE_ATTEMPTS,
-        }
-    }
-
-    /// Whether the call is done, or needs another attempt.
-    pub(super) fn judge<T>(
-        &mut self,
-        (result, answer): Outcome<T>,
-    ) -> ControlFlow<Result<(T, Answer), CallError>> {
-        let error = match result {
-            Ok(value) => return ControlFlow::Break(Ok((value, answer.unwrap_or_default()))),
-            Err(error) => error,
-        };
-        let problem = answer.as_ref().and_then(|answer| answer.problem.as_ref());
-        self.left -= 1;
-        if self.left > 0 && problem.is_some_and(|problem| problem.kind == "badNonce") {
-            return ControlFlow::Continue(());
-        }
-        ControlFlow::Break(Err(failure(self.what, error, answer)))
-    }
-}
-
-fn failure(what: &'static str, error: instant_acme::Error, answer: Option<Answer>) -> CallError {
-    let error = match error {
-        instant_acme::Error::Other(other) => match other.downcast::<TransportError>() {
-            Ok(error) => return CallError::of_transport(what, *error),
-            Err(other) => instant_acme::Error::Other(other),
-        },
-        error => error,
-    };
-    // The answer knows best: instant-acme tells some failures by what it missed in them.
-    if let Some(Answer {
-        status,
-        retry_after,
-        problem: Some(problem),
-        ..
-    }) = answer
-    {
-        return CallError::of_problem(status, retry_after, problem);
-    }
-    match error {
-        instant_acme::Error::Api(problem) => CallError::Refused(Problem::from(&problem)),
-        error => CallError::Broken {
-            what,
-            reason: super::problem::plain(&error.to_string(), 300),
-        },
-    }
-}
 
 /// What all calls to one CA share.
 pub(super) struct Client {

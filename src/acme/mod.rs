@@ -3,6 +3,7 @@
 
 mod account;
 mod ca;
+mod call;
 mod client;
 mod connect;
 #[cfg(test)]
@@ -10,11 +11,16 @@ mod fake_ca;
 mod order;
 mod pace;
 mod problem;
+mod renewal;
 mod transport;
+mod upkeep;
 
 pub use account::{Account, AccountError, Credentials, Eab, Registration};
 pub use ca::{Ca, Directory};
+pub use call::CallError;
 pub use connect::CaError;
 pub use order::{Failure, Order, OrderError, OrderOptions, OrderStatus, Pending, Presenter};
 pub use problem::{Problem, ProblemPart};
+pub use renewal::RenewalInfo;
 pub use transport::{Limits, TransportError};
+pub use upkeep::{RevocationReason, UnknownReason};

@@ -13,9 +13,8 @@ use tokio::time::sleep_until;
 pub use error::{Failure, OrderError};
 
 use super::account::Account;
-use super::client::{Answer, call};
+use super::call::{Answer, CallError, call};
 use super::pace::Pace;
-use super::problem::CallError;
 use super::transport::TransportError;
 use crate::challenge::KeyAuthorization;
 use crate::identifier::Identifier;
@@ -104,7 +103,7 @@ impl Order {
         options: &OrderOptions,
     ) -> Result<Self, OrderError> {
         const WHAT: &str = "the order";
-        let directory = account.ca.read_directory().await?;
+        let directory = account.ca.directory().await?;
         if let Some(profile) = &options.profile
             && !directory.profiles().contains_key(profile)
         {

@@ -1,12 +1,9 @@
-//! What a CA says is wrong (RFC 7807, RFC 8555 6.7), and what any failed call to it comes down to.
+//! What a CA says is wrong (RFC 7807, RFC 8555 6.7).
 
 use std::fmt;
-use std::time::SystemTime;
 
 use http::StatusCode;
 use serde_json::json;
-
-use super::transport::TransportError;
 
 /// The namespace of the problem types that RFC 8555 and its extensions define.
 const NAMESPACE: &str = "urn:ietf:params:acme:error:";
@@ -152,66 +149,6 @@ fn without_markup(page: &str) -> String {
     words + rest
 }
 
-/// What a failed call to a CA comes down to, before it is known what it was made for.
-#[derive(Debug)]
-pub(super) enum CallError {
-    /// Too many requests, orders or failures: wait.
-    RateLimited {
-        until: Option<SystemTime>,
-        problem: Problem,
-    },
-    /// No answer, or one that says to come again.
-    Unavailable {
-        until: Option<SystemTime>,
-        reason: String,
-        source: Option<TransportError>,
-    },
-    /// The CA understood and said no.
-    Refused(Problem),
-    /// The answer makes no sense.
-    Broken { what: &'static str, reason: String },
-}
-
-impl CallError {
-    /// Of an answer that is no success.
-    pub(super) fn of_problem(
-        status: StatusCode,
-        until: Option<SystemTime>,
-        problem: Problem,
-    ) -> Self {
-        match (problem.kind.as_str(), status.as_u16()) {
-            // Its own words would show the nonce.
-            ("badNonce", _) => Self::Unavailable {
-                until,
-                reason: "it refused one fresh nonce after another".to_owned(),
-                source: None,
-            },
-            // Boulder also says so with 503 when it is overloaded.
-            ("rateLimited", _) | (_, 429) => Self::RateLimited { until, problem },
-            ("serverInternal", _) | (_, 408 | 500..) => Self::Unavailable {
-                until,
-                reason: problem.to_string(),
-                source: None,
-            },
-            _ => Self::Refused(problem),
-        }
-    }
-
-    pub(super) fn of_transport(what: &'static str, error: TransportError) -> Self {
-        match error {
-            TransportError::Address { .. } | TransportError::TooLarge { .. } => Self::Broken {
-                what,
-                reason: error.to_string(),
-            },
-            error => Self::Unavailable {
-                until: None,
-                reason: error.to_string(),
-                source: Some(error),
-            },
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,41 +199,5 @@ mod tests {
         let long = "x ".repeat(100_000);
         let (problem, _) = document(StatusCode::NOT_FOUND, long.as_bytes());
         assert!(problem.detail.len() < 300);
-    }
-
-    #[test]
-    fn the_status_and_type_of_a_problem_say_what_to_do() {
-        let of = |status: u16, kind: &str| {
-            let problem = Problem {
-                kind: kind.to_owned(),
-                detail: "detail".to_owned(),
-                status: None,
-                parts: Vec::new(),
-            };
-            CallError::of_problem(StatusCode::from_u16(status).unwrap(), None, problem)
-        };
-        assert!(matches!(of(400, "badNonce"), CallError::Unavailable { .. }));
-        assert!(matches!(
-            of(429, "rateLimited"),
-            CallError::RateLimited { .. }
-        ));
-        assert!(matches!(
-            of(503, "rateLimited"),
-            CallError::RateLimited { .. }
-        ));
-        assert!(matches!(
-            of(429, "about:blank"),
-            CallError::RateLimited { .. }
-        ));
-        assert!(matches!(
-            of(500, "serverInternal"),
-            CallError::Unavailable { .. }
-        ));
-        assert!(matches!(
-            of(502, "about:blank"),
-            CallError::Unavailable { .. }
-        ));
-        assert!(matches!(of(403, "unauthorized"), CallError::Refused(_)));
-        assert!(matches!(of(404, "about:blank"), CallError::Refused(_)));
     }
 }

@@ -3,6 +3,7 @@
 // A test that unwraps says where it broke; clippy only knows that of functions marked as tests.
 #![allow(clippy::unwrap_used)]
 
+mod accounts;
 mod orders;
 mod pebble;
 mod responder;

@@ -35,7 +35,11 @@ async fn place(account: &Account, names: &[Identifier]) -> Order {
 }
 
 /// The whole way, with the chain checked against key and names.
-async fn certificate(account: &Account, names: &[Identifier], responder: &Responder) -> Chain {
+pub(crate) async fn certificate(
+    account: &Account,
+    names: &[Identifier],
+    responder: &Responder,
+) -> Chain {
     let key = PrivateKey::generate(KeyKind::P256).unwrap();
     let mut order = place(account, names).await;
     order.validate(responder).await.unwrap();

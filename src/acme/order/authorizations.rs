@@ -11,8 +11,8 @@ use instant_acme::{
 use tokio::time::sleep;
 
 use super::{Failure, Order, OrderError, OrderStatus, Pending};
-use crate::acme::client::call;
-use crate::acme::problem::{CallError, Problem, plain};
+use crate::acme::call::{CallError, call};
+use crate::acme::problem::{Problem, plain};
 use crate::challenge::{KeyAuthorization, Token};
 use crate::identifier::Identifier;
 

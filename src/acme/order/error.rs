@@ -3,7 +3,8 @@
 use std::time::SystemTime;
 
 use crate::acme::account::{says_account_gone, unavailable_step};
-use crate::acme::problem::{CallError, Problem};
+use crate::acme::call::CallError;
+use crate::acme::problem::Problem;
 use crate::acme::transport::TransportError;
 use crate::identifier::Identifier;
 
