@@ -200,4 +200,17 @@ mod tests {
         let (problem, _) = document(StatusCode::NOT_FOUND, long.as_bytes());
         assert!(problem.detail.len() < 300);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_answer_gets_past_as_anything_but_a_problem_fit_for_a_terminal(body: Vec<u8>, page: String) {
+            for body in [body.as_slice(), page.as_bytes()] {
+                let (problem, document) = document(StatusCode::BAD_GATEWAY, body);
+                let shown = problem.to_string();
+                assert!(!shown.chars().any(char::is_control));
+                assert!(!shown.is_empty());
+                serde_json::from_slice::<instant_acme::Problem>(&document).unwrap();
+            }
+        }
+    }
 }

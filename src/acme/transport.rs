@@ -125,13 +125,24 @@ impl Transport {
             reason,
         })?;
         let limit = self.limits.request;
-        match timeout(limit, self.send_unlimited(&origin, request)).await {
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let begun = Instant::now();
+        let answer = match timeout(limit, self.send_unlimited(&origin, request)).await {
             Ok(answer) => answer,
             Err(_) => Err(TransportError::TimedOut {
                 origin: origin.to_string(),
                 limit,
             }),
+        };
+        let took = begun.elapsed();
+        match &answer {
+            Ok(answer) => {
+                let status = answer.status().as_u16();
+                tracing::debug!(%method, %uri, status, ?took, "the CA answered");
+            }
+            Err(error) => tracing::debug!(%method, %uri, %error, ?took, "the CA did not answer"),
         }
+        answer
     }
 
     async fn send_unlimited(

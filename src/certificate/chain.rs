@@ -13,6 +13,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::error::X509Error;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer;
+use x509_parser::x509::X509Name;
 
 use super::{PLACEHOLDER_ORGANISATION, PrivateKey};
 use crate::identifier::Identifier;
@@ -72,6 +73,7 @@ pub struct Chain {
     not_after: OffsetDateTime,
     serial: String,
     issuer: String,
+    root: String,
     certificate_id: Option<String>,
     public_key: Vec<u8>,
     placeholder: bool,
@@ -94,16 +96,12 @@ impl Chain {
 
     /// Reads certificates in DER, as a TLS server presents them.
     pub fn from_der(certificates: Vec<CertificateDer<'static>>) -> Result<Self, ChainError> {
-        for (index, der) in certificates.iter().enumerate().skip(1) {
-            parse(index, der)?;
+        let mut root = String::new();
+        for (index, der) in certificates.iter().enumerate() {
+            root = name_of(parse(index, der)?.issuer());
         }
         let leaf = parse(0, certificates.first().ok_or(ChainError::NoCertificate)?)?;
         let issuer = leaf.issuer();
-        let called = issuer
-            .iter_common_name()
-            .chain(issuer.iter_organization())
-            .find_map(|name| name.as_str().ok().map(str::to_owned))
-            .unwrap_or_else(|| issuer.to_string());
         let placeholder = issuer
             .iter_organization()
             .any(|name| matches!(name.as_str(), Ok(PLACEHOLDER_ORGANISATION)));
@@ -112,7 +110,8 @@ impl Chain {
             not_before: leaf.validity().not_before.to_datetime(),
             not_after: leaf.validity().not_after.to_datetime(),
             serial: hex(leaf.raw_serial()),
-            issuer: called,
+            issuer: name_of(issuer),
+            root,
             certificate_id: certificate_id(&leaf),
             public_key: leaf.public_key().subject_public_key.data.to_vec(),
             placeholder,
@@ -163,6 +162,11 @@ impl Chain {
     /// Who issued it: the common name, or else the organisation.
     pub fn issuer(&self) -> &str {
         &self.issuer
+    }
+
+    /// Whom the last certificate names as its issuer: by this a preferred chain is chosen among a CA's (RFC 8555 7.4.2).
+    pub fn root(&self) -> &str {
+        &self.root
     }
 
     /// The SHA-256 fingerprint of the leaf, as hexadecimal bytes.
@@ -258,6 +262,14 @@ fn parse<'a>(index: usize, der: &'a CertificateDer<'_>) -> Result<X509Certificat
         Ok(_) => Err(garbage("something follows after its end".to_owned())),
         Err(error) => Err(garbage(error.to_string())),
     }
+}
+
+/// The common name, or else the organisation, or else everything.
+fn name_of(name: &X509Name<'_>) -> String {
+    name.iter_common_name()
+        .chain(name.iter_organization())
+        .find_map(|part| part.as_str().ok().map(str::to_owned))
+        .unwrap_or_else(|| name.to_string())
 }
 
 fn identifiers_of(certificate: &X509Certificate<'_>) -> Vec<Identifier> {

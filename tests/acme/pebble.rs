@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -151,10 +152,22 @@ impl Drop for Process {
     }
 }
 
-/// Addresses nobody listens on, all different.
+/// Addresses nobody listens on, none handed out twice: below the ports that the system gives to connections by itself, so that
+/// none is taken between here and Pebble's start.
 fn free_addresses<const N: usize>() -> [SocketAddr; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap())
+    const FIRST: u32 = 20_000;
+    const COUNT: u32 = 12_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let start = std::process::id().wrapping_mul(97);
+    [(); N].map(|()| {
+        loop {
+            let step = NEXT.fetch_add(1, Ordering::Relaxed);
+            let port = (FIRST + start.wrapping_add(step) % COUNT) as u16;
+            if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+                return listener.local_addr().unwrap();
+            }
+        }
+    })
 }
 
 fn wait_for(address: SocketAddr) {

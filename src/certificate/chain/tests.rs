@@ -67,6 +67,7 @@ fn a_chain_says_what_its_leaf_says() {
     assert_eq!(chain.not_before(), datetime!(2026-11-01 0:00 UTC));
     assert_eq!(chain.not_after(), datetime!(2027-01-30 0:00 UTC));
     assert_eq!(chain.issuer(), "Test CA");
+    assert_eq!(chain.root(), "Test CA root");
     assert_eq!(chain.serial(), "00cafe");
     assert_eq!(chain.fingerprint().len(), 64);
     assert!(!chain.is_placeholder());
