@@ -4,7 +4,6 @@ mod authorizations;
 mod error;
 
 use std::borrow::Cow;
-use std::future::Future;
 use std::time::{Duration, Instant, SystemTime};
 
 use instant_acme::{CertificateIdentifier, NewOrder, Order as Inner};
@@ -15,8 +14,8 @@ pub use error::{Failure, OrderError};
 use super::account::Account;
 use super::call::{Answer, CallError, call};
 use super::pace::Pace;
+use super::proof::{ChallengeKind, Nobody, Pending, Presenter};
 use super::transport::TransportError;
-use crate::challenge::KeyAuthorization;
 use crate::identifier::Identifier;
 
 /// How long a CA gets for looking, and as long again for signing.
@@ -26,19 +25,6 @@ const LOOK_AT_AUTHORIZATIONS: Duration = Duration::from_secs(15);
 /// So many failures in a row are borne while we wait.
 const FAILURES_BORNE: usize = 6;
 
-/// Shows the CA what it wants to see.
-pub trait Presenter: Send + Sync {
-    /// Makes the key authorization visible for this identifier; done when it is. May be called twice for the same.
-    fn present(
-        &self,
-        identifier: &Identifier,
-        key_authorization: &KeyAuthorization,
-    ) -> impl Future<Output = ()> + Send;
-
-    /// Waits until somebody has visited since the last call; for ever if nobody does. Is dropped and called again at any time.
-    fn visited(&self) -> impl Future<Output = ()> + Send;
-}
-
 /// What may be asked for besides the names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OrderOptions {
@@ -47,15 +33,6 @@ pub struct OrderOptions {
     /// The certificate that this one replaces, as [`Chain::certificate_id`](crate::certificate::Chain::certificate_id) names it;
     /// left out where the CA has no renewal information (RFC 9773 5).
     pub replaces: Option<String>,
-}
-
-/// An identifier that the CA wants to see proof for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pending {
-    /// The identifier.
-    pub identifier: Identifier,
-    /// What the CA wants to read at it.
-    pub key_authorization: KeyAuthorization,
 }
 
 /// How far an order is (RFC 8555 7.1.6).
@@ -92,6 +69,7 @@ pub struct Order {
     status: OrderStatus,
     retry_after: Option<SystemTime>,
     alternates: Vec<String>,
+    challenge: ChallengeKind,
     patience: Duration,
 }
 
@@ -181,6 +159,7 @@ impl Order {
             inner,
             retry_after: answer.retry_after,
             alternates: Vec::new(),
+            challenge: ChallengeKind::default(),
             patience: PATIENCE,
         }
     }
@@ -198,6 +177,11 @@ impl Order {
     /// Changes how long the CA gets for looking, and as long again for signing; five minutes each by default.
     pub fn wait_at_most(&mut self, patience: Duration) {
         self.patience = patience;
+    }
+
+    /// Changes by which challenge the identifiers are validated; `http-01` by default.
+    pub fn validate_by(&mut self, challenge: ChallengeKind) {
+        self.challenge = challenge;
     }
 
     /// What has to be shown before [`Order::validate`]: nothing for identifiers whose authorization is still good (RFC 8555 7.1.4, 8.3).
@@ -356,9 +340,13 @@ impl Order {
         pace: &mut Pace,
         failed: &mut usize,
     ) -> Result<OrderStatus, OrderError> {
+        let answer = self.refresh().await;
         let now = Instant::now();
-        match self.refresh().await {
-            Ok(_) => *failed = 0,
+        match answer {
+            Ok(_) => {
+                *failed = 0;
+                pace.asked(now, self.wait());
+            }
             Err(CallError::Unavailable { until, .. } | CallError::RateLimited { until, .. })
                 if *failed < FAILURES_BORNE
                     && !pace.is_over(now)
@@ -367,11 +355,10 @@ impl Order {
                         .is_some_and(|wait| pace.ends_before(now, wait)) =>
             {
                 *failed += 1;
-                self.retry_after = until;
+                pace.failed(now, until.and_then(from_now));
             }
             Err(error) => return Err(error.into()),
         }
-        pace.asked(Instant::now(), self.wait());
         Ok(self.status)
     }
 
@@ -395,17 +382,6 @@ async fn wait(pace: &mut Pace, presenter: &impl Presenter) {
             () = sleep_until(pace.next().into()) => return,
             () = presenter.visited() => pace.visited(Instant::now()),
         }
-    }
-}
-
-/// Where nobody needs to be shown anything.
-struct Nobody;
-
-impl Presenter for Nobody {
-    async fn present(&self, _: &Identifier, _: &KeyAuthorization) {}
-
-    async fn visited(&self) {
-        std::future::pending().await
     }
 }
 

@@ -69,6 +69,15 @@ impl Pace {
         }
     }
 
+    /// The question could not be answered. A CA that asks for patience by an error is not asked ahead of time again.
+    pub(super) fn failed(&mut self, now: Instant, retry_after: Option<Duration>) {
+        self.asked(now, retry_after);
+        self.early = None;
+        if retry_after.is_some() {
+            self.early_left = 0;
+        }
+    }
+
     /// The question was asked, and the answer is still open.
     pub(super) fn asked(&mut self, now: Instant, retry_after: Option<Duration>) {
         if let Some(early) = self.early.take()
@@ -148,6 +157,18 @@ mod tests {
         let asked = questions(&visits, Some(Duration::from_secs(20)), MINUTE);
         let early = asked.iter().filter(|at| **at < 20_000).count();
         assert_eq!(early, EARLY);
+    }
+
+    #[test]
+    fn visits_do_not_excuse_asking_a_ca_that_refused_for_now() {
+        let start = Instant::now();
+        let wait = Duration::from_secs(5);
+        let mut pace = Pace::new(start, MINUTE, None);
+        pace.visited(start);
+        let now = pace.next();
+        pace.failed(now, Some(wait));
+        pace.visited(now);
+        assert_eq!(pace.next(), now + wait);
     }
 
     #[test]

@@ -8,6 +8,8 @@ use rcgen::{
     CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
     PKCS_RSA_SHA256, PublicKeyData, RsaKeySize,
 };
+use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -133,9 +135,13 @@ impl PrivateKey {
         Ok(Self { pair, pem })
     }
 
-    /// Reads a key as PKCS#8, PKCS#1 or SEC1 in PEM, and keeps that form.
+    /// Reads the first key in PEM, as PKCS#8, PKCS#1 or SEC1, and keeps the text as it is.
     pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
-        let pair = KeyPair::from_pem(pem).map_err(|_| KeyError::Unreadable)?;
+        let der = PrivateKeyDer::from_pem_slice(pem.as_bytes());
+        let mut der = der.map_err(|_| KeyError::Unreadable)?;
+        let pair = KeyPair::try_from(&der).map_err(|_| KeyError::Unreadable);
+        der.zeroize();
+        let pair = pair?;
         Ok(Self {
             pair,
             pem: Zeroizing::new(pem.to_owned()),
@@ -232,6 +238,15 @@ mod tests {
             assert!(matches!(error, KeyError::Unreadable));
             assert!(!error.to_string().contains("secret"));
         }
+    }
+
+    #[test]
+    fn keys_of_other_clients_are_read_in_their_own_forms() {
+        // openssl ecparam -name prime256v1 -genkey
+        let sec1 = "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIJ1j5vA1Ke+RsB4IexxCsfYBjx4fvJOlpZUXF2+dvGskoAoGCCqGSM49\nAwEHoUQDQgAEcCh5vjop38ypx8h9IfhUDUnBKSQi/P/mluQSmBnGC7+r1sXlWoNR\niaqZnMW5Z32ne6xNwkAZbDYW4hoXLFN9IQ==\n-----END EC PRIVATE KEY-----\n";
+        let key = PrivateKey::from_pem(sec1).unwrap();
+        assert_eq!(key.pem(), sec1);
+        key.request(&identifiers(&["a.example"])).unwrap();
     }
 
     #[test]

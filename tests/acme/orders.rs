@@ -2,8 +2,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sidedoor::acme::{
-    Account, AccountError, Ca, Credentials, Eab, Order, OrderError, OrderOptions, OrderStatus,
-    Registration,
+    Account, AccountError, Ca, ChallengeKind, Credentials, Eab, Order, OrderError, OrderOptions,
+    OrderStatus, Registration,
 };
 use sidedoor::certificate::{Chain, KeyKind, PrivateKey};
 use sidedoor::identifier::Identifier;
@@ -193,6 +193,21 @@ async fn a_wildcard_has_no_challenge_that_http_can_answer() {
     assert!(matches!(error, OrderError::NoChallenge { .. }), "{error}");
     assert!(error.is_final());
     assert!(error.next_step().contains("dns-01"));
+}
+
+#[tokio::test]
+async fn a_wildcard_is_validated_by_txt_records() {
+    let responder = Responder::start().await;
+    let pebble = Settings::validating(responder.address()).start();
+    let account = register(&pebble.ca()).await;
+    let names = identifiers(&["*.a.example"]);
+    let mut order = place(&account, &names).await;
+    order.validate_by(ChallengeKind::Dns01);
+    let pending = order.prepare().await.unwrap();
+    assert_eq!(pending[0].identifier, names[0]);
+    pebble.set_txt("_acme-challenge.a.example.", &pending[0].txt_value());
+    order.validate(&responder).await.unwrap();
+    assert_eq!(order.status(), OrderStatus::Ready);
 }
 
 #[tokio::test]

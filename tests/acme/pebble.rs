@@ -1,5 +1,6 @@
 //! A Pebble with a DNS server of its own in which every name is this machine. Both end when the guard is dropped.
 
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -50,6 +51,7 @@ pub(crate) struct Pebble {
     _processes: [Process; 2],
     _directory: TempDir,
     address: SocketAddr,
+    names: SocketAddr,
     root: String,
 }
 
@@ -110,6 +112,7 @@ impl Pebble {
             _processes: [resolver, pebble],
             _directory: directory,
             address,
+            names,
             root,
         }
     }
@@ -117,6 +120,20 @@ impl Pebble {
     /// The CA as one connects to it.
     pub(crate) fn ca(&self) -> Ca {
         Ca::new(&self.url(), self.root.as_bytes()).unwrap()
+    }
+
+    /// Puts a TXT record into its DNS.
+    pub(crate) fn set_txt(&self, host: &str, value: &str) {
+        let body = json!({ "host": host, "value": value }).to_string();
+        let mut stream = TcpStream::connect(self.names).unwrap();
+        let request = format!(
+            "POST /set-txt HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains(" 200 OK"), "{answer}");
     }
 
     /// Where it listens.

@@ -30,15 +30,21 @@ impl Order {
     /// Reads those authorizations that were not read yet.
     pub(super) async fn fetch_authorizations(&mut self) -> Result<(), OrderError> {
         for index in 0..self.count() {
-            call!(QUESTION, look(&mut self.inner, index, Look::Known))?;
+            call!(
+                QUESTION,
+                look(&mut self.inner, index, self.challenge.theirs(), Look::Known)
+            )?;
         }
         Ok(())
     }
 
-    /// Reads again those authorizations that were not valid.
+    /// Reads again those authorizations that were open.
     pub(super) async fn refresh_authorizations(&mut self) -> Result<(), OrderError> {
         for index in 0..self.count() {
-            call!(QUESTION, look(&mut self.inner, index, Look::Again))?;
+            call!(
+                QUESTION,
+                look(&mut self.inner, index, self.challenge.theirs(), Look::Again)
+            )?;
         }
         Ok(())
     }
@@ -48,12 +54,20 @@ impl Order {
         for index in 0..self.count() {
             let told = call!(
                 "the call to validate",
-                look(&mut self.inner, index, Look::Announce)
+                look(
+                    &mut self.inner,
+                    index,
+                    self.challenge.theirs(),
+                    Look::Announce
+                )
             );
             let Err(error) = told else { continue };
             // Perhaps the CA is looking already, or has looked; then the order knows more.
             if matches!(error, CallError::Refused(_)) {
-                call!(QUESTION, look(&mut self.inner, index, Look::Again))?;
+                call!(
+                    QUESTION,
+                    look(&mut self.inner, index, self.challenge.theirs(), Look::Again)
+                )?;
                 if !self.is_open(index).await {
                     continue;
                 }
@@ -67,7 +81,7 @@ impl Order {
     async fn is_open(&mut self, index: usize) -> bool {
         self.known().await.get(index).is_some_and(|known| {
             known.status == AuthorizationStatus::Pending
-                && known.http.as_ref().is_some_and(|(_, open)| *open)
+                && known.proof.as_ref().is_some_and(|(_, open)| *open)
         })
     }
 
@@ -80,9 +94,10 @@ impl Order {
             match known.status {
                 AuthorizationStatus::Valid => {}
                 AuthorizationStatus::Pending => {
-                    let Some((key_authorization, _)) = known.http else {
+                    let Some((key_authorization, _)) = known.proof else {
                         return Err(OrderError::NoChallenge {
                             identifier,
+                            wanted: self.challenge,
                             offered: known.offered,
                         });
                     };
@@ -153,13 +168,13 @@ impl Order {
         let read = read
             .take_while(|authorization| authorization.state.is_some())
             .count();
+        let kind = self.challenge.theirs();
         let mut known = Vec::new();
         let mut list = self.inner.authorizations();
         for _ in 0..read {
             let Some(Ok(mut authorization)) = list.next().await else {
                 break;
             };
-            let http = authorization.challenges.iter().any(is_http);
             let error = authorization
                 .challenges
                 .iter()
@@ -169,15 +184,10 @@ impl Order {
                 status: authorization.status,
                 offered: authorization.challenges.iter().map(type_of).collect(),
                 error: error.map(Problem::from),
-                http: match http {
-                    true => authorization
-                        .challenge(ChallengeType::Http01)
-                        .map(|challenge| {
-                            let open = challenge.status == ChallengeStatus::Pending;
-                            (challenge.key_authorization().as_str().to_owned(), open)
-                        }),
-                    false => None,
-                },
+                proof: authorization.challenge(kind.clone()).map(|challenge| {
+                    let open = challenge.status == ChallengeStatus::Pending;
+                    (challenge.key_authorization().as_str().to_owned(), open)
+                }),
             });
         }
         known
@@ -189,14 +199,19 @@ impl Order {
 enum Look {
     /// Read it unless it was read before.
     Known,
-    /// Read it again unless it is valid.
+    /// Read it again if it was open.
     Again,
     /// Tell the CA to look, if it has not begun.
     Announce,
 }
 
 /// instant-acme hands out authorizations only in a row, from the first; those it has read already cost nothing.
-async fn look(order: &mut Inner, index: usize, look: Look) -> Result<(), Error> {
+async fn look(
+    order: &mut Inner,
+    index: usize,
+    kind: ChallengeType,
+    look: Look,
+) -> Result<(), Error> {
     let mut list = order.authorizations();
     for _ in 0..index {
         list.next().await.transpose()?;
@@ -205,11 +220,11 @@ async fn look(order: &mut Inner, index: usize, look: Look) -> Result<(), Error> 
         return Ok(());
     };
     match look {
-        Look::Again if authorization.status != AuthorizationStatus::Valid => {
+        Look::Again if authorization.status == AuthorizationStatus::Pending => {
             authorization.refresh().await?;
         }
         Look::Announce if authorization.status == AuthorizationStatus::Pending => {
-            if let Some(mut challenge) = authorization.challenge(ChallengeType::Http01)
+            if let Some(mut challenge) = authorization.challenge(kind)
                 && challenge.status == ChallengeStatus::Pending
             {
                 challenge.set_ready().await?;
@@ -226,8 +241,8 @@ struct Known {
     status: AuthorizationStatus,
     offered: Vec<String>,
     error: Option<Problem>,
-    /// The key authorization of its `http-01` challenge, and whether the CA has not begun to look.
-    http: Option<(String, bool)>,
+    /// The key authorization of the challenge we answer, and whether the CA has not begun to look.
+    proof: Option<(String, bool)>,
 }
 
 impl Known {
@@ -250,10 +265,6 @@ impl Known {
             problem: self.error.unwrap_or_else(unexplained),
         }
     }
-}
-
-fn is_http(challenge: &Challenge) -> bool {
-    challenge.r#type == ChallengeType::Http01
 }
 
 fn type_of(challenge: &Challenge) -> String {

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use crate::acme::account::{says_account_gone, unavailable_step};
 use crate::acme::call::CallError;
 use crate::acme::problem::Problem;
+use crate::acme::proof::ChallengeKind;
 use crate::acme::transport::TransportError;
 use crate::identifier::Identifier;
 
@@ -17,14 +18,16 @@ pub enum OrderError {
         /// One for each identifier that failed.
         failures: Vec<Failure>,
     },
-    /// The CA has no challenge for this identifier that we can answer over HTTP.
+    /// The CA does not let this identifier be validated in the way that was chosen.
     #[error(
-        "the CA offers no http-01 challenge for {identifier}, only {}",
+        "the CA offers no {wanted} challenge for {identifier}, only {}",
         listed(offered)
     )]
     NoChallenge {
         /// The identifier.
         identifier: Identifier,
+        /// The challenge that was chosen.
+        wanted: ChallengeKind,
         /// The challenge types there are for it.
         offered: Vec<String>,
     },
