@@ -1,4 +1,4 @@
-//! HTTP to a CA over one kept connection per origin, with a limit on everything: time to connect, time for an answer,
+//! HTTP to a CA over a few kept connections, with a limit on everything: time to connect, time for an answer,
 //! bytes of it. Knows nothing of ACME; [`super::client`] does.
 
 use std::collections::HashMap;
@@ -20,6 +20,9 @@ use super::connect::{CaError, Connector, Origin, Socket};
 
 /// What we call ourselves (RFC 8555 6.1).
 const AGENT: &str = concat!("sidedoor/", env!("CARGO_PKG_VERSION"));
+
+/// Unused connections kept for each origin. Orders side by side take one each in turn, and no TLS handshake is made twice.
+const KEPT: usize = 8;
 
 /// How long a CA may take, and how much it may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,10 +102,10 @@ pub enum TransportError {
     },
 }
 
-/// Sends requests, one connection per origin kept for the next.
+/// Sends requests, each over the connection that was used last, so that those no longer needed grow old.
 pub(super) struct Transport {
     connector: Connector,
-    idle: Mutex<HashMap<Origin, Connection>>,
+    idle: Mutex<HashMap<Origin, Vec<Connection>>>,
     limits: Limits,
 }
 
@@ -189,18 +192,24 @@ impl Transport {
         let answer = connection.exchange(request, self.limits.body).await?;
         connection.used = Instant::now();
         if connection.driver.is_some() {
-            self.idle().insert(origin.clone(), connection);
+            let mut idle = self.idle();
+            let kept = idle.entry(origin.clone()).or_default();
+            if kept.len() == KEPT {
+                kept.remove(0);
+            }
+            kept.push(connection);
         }
         Ok(answer)
     }
 
     fn take_idle(&self, origin: &Origin) -> Option<Connection> {
-        self.idle()
-            .remove(origin)
-            .filter(|kept| kept.used.elapsed() < self.limits.idle)
+        let mut idle = self.idle();
+        let kept = idle.get_mut(origin)?;
+        kept.retain(|connection| connection.used.elapsed() < self.limits.idle);
+        kept.pop()
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, HashMap<Origin, Connection>> {
+    fn idle(&self) -> std::sync::MutexGuard<'_, HashMap<Origin, Vec<Connection>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,6 +8,7 @@ use sidedoor::acme::{
 use sidedoor::certificate::{Chain, KeyKind, PrivateKey};
 use sidedoor::identifier::Identifier;
 use time::OffsetDateTime;
+use tokio::task::JoinSet;
 
 use crate::pebble::Settings;
 use crate::responder::Responder;
@@ -163,16 +164,22 @@ async fn an_order_can_be_taken_up_after_every_step() {
 }
 
 #[tokio::test]
-async fn several_orders_of_one_account_run_side_by_side() {
+async fn twenty_orders_of_one_account_run_side_by_side() {
     let responder = Responder::start().await;
     let pebble = Settings::validating(responder.address()).start();
     let account = register(&pebble.ca()).await;
-    let [a, b, c] = ["a.example", "b.example", "c.example"].map(|name| identifiers(&[name]));
-    tokio::join!(
-        certificate(&account, &a, &responder),
-        certificate(&account, &b, &responder),
-        certificate(&account, &c, &responder),
-    );
+    let mut orders = JoinSet::new();
+    let begun = Instant::now();
+    for number in 0..20 {
+        let (account, responder) = (account.clone(), responder.another());
+        orders.spawn(async move {
+            let names = identifiers(&[&format!("host{number}.example")]);
+            certificate(&account, &names, &responder).await
+        });
+    }
+    let chains = orders.join_all().await;
+    println!("twenty certificates: {:?}", begun.elapsed());
+    assert_eq!(chains.len(), 20);
 }
 
 #[tokio::test]

@@ -20,13 +20,15 @@ struct State {
     visited: Notify,
 }
 
-/// A responder on loopback; it ends when dropped.
+/// A responder on loopback; it ends when the first of its handles is dropped.
 pub(crate) struct Responder {
     address: SocketAddr,
     state: Arc<State>,
+    /// The visits this handle has told of.
+    seen: AtomicUsize,
     /// Names at which it shows something else.
     broken: Vec<Identifier>,
-    _server: JoinSet<()>,
+    _server: Option<JoinSet<()>>,
 }
 
 impl Responder {
@@ -54,8 +56,20 @@ impl Responder {
         Self {
             address,
             state,
+            seen: AtomicUsize::new(0),
             broken: names.to_vec(),
-            _server: server,
+            _server: Some(server),
+        }
+    }
+
+    /// A further handle, for an order beside others.
+    pub(crate) fn another(&self) -> Self {
+        Self {
+            address: self.address,
+            state: Arc::clone(&self.state),
+            seen: AtomicUsize::new(self.visits()),
+            broken: self.broken.clone(),
+            _server: None,
         }
     }
 
@@ -79,7 +93,14 @@ impl Presenter for Responder {
     }
 
     async fn visited(&self) {
-        self.state.visited.notified().await;
+        loop {
+            let next = self.state.visited.notified();
+            let visits = self.visits();
+            if self.seen.swap(visits, Ordering::Relaxed) < visits {
+                return;
+            }
+            next.await;
+        }
     }
 }
 
@@ -104,6 +125,6 @@ async fn answer(stream: TcpStream, state: &State) -> std::io::Result<()> {
     };
     stream.write_all(response.as_bytes()).await?;
     state.visits.fetch_add(1, Ordering::Relaxed);
-    state.visited.notify_one();
+    state.visited.notify_waiters();
     Ok(())
 }

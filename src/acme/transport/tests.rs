@@ -36,6 +36,36 @@ async fn one_connection_serves_one_request_after_another() {
 }
 
 #[tokio::test]
+async fn requests_side_by_side_have_a_connection_each_and_keep_it() {
+    let ca = FakeCa::start(|_, _| Reply::text(200, "hello")).await;
+    let transport = transport(Limits::default());
+    for _ in 0..4 {
+        let send = || transport.send(get(ca.url("/")));
+        let (one, two, three) = tokio::join!(send(), send(), send());
+        assert!(one.is_ok() && two.is_ok() && three.is_ok());
+    }
+    let connections = ca
+        .received()
+        .iter()
+        .filter(|request| request.before == 0)
+        .count();
+    assert_eq!(connections, 3);
+}
+
+#[tokio::test]
+async fn a_connection_that_lay_unused_too_long_is_not_used() {
+    let ca = FakeCa::start(|_, _| Reply::text(200, "hello")).await;
+    let transport = transport(Limits {
+        idle: Duration::ZERO,
+        ..Limits::default()
+    });
+    for _ in 0..2 {
+        transport.send(get(ca.url("/"))).await.unwrap();
+    }
+    assert!(ca.received().iter().all(|request| request.before == 0));
+}
+
+#[tokio::test]
 async fn a_kept_connection_that_was_closed_is_replaced_unnoticed() {
     let ca = FakeCa::start(|request, _| match request.before {
         0 => Reply::text(200, "first"),
