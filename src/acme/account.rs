@@ -93,10 +93,11 @@ impl AccountError {
 
     /// Whether trying again is pointless until something is changed by a person.
     pub fn is_final(&self) -> bool {
-        !matches!(
-            self,
-            Self::RateLimited { .. } | Self::Unavailable { .. } | Self::Broken { .. }
-        )
+        match self {
+            Self::RateLimited { .. } | Self::Unavailable { .. } | Self::Broken { .. } => false,
+            Self::Refused { problem } => !problem.is_passing(),
+            _ => true,
+        }
     }
 
     /// One sentence on what to do about it.
@@ -114,14 +115,14 @@ impl AccountError {
             Self::Credentials { .. } | Self::Gone { .. } => {
                 "Register a new account: sidedoor account register.".to_owned()
             }
-            Self::Refused { .. } => {
+            Self::Refused { problem } if !problem.is_passing() => {
                 "Change what the CA objects to under [acme], then try again.".to_owned()
             }
             Self::RateLimited { .. } => {
                 "Nothing needs to be done: it will be tried again when the CA allows it.".to_owned()
             }
             Self::Unavailable { source, .. } => unavailable_step(source.as_ref()).to_owned(),
-            Self::Broken { .. } => {
+            Self::Refused { .. } | Self::Broken { .. } => {
                 "Check that the directory's URL is the CA's ACME directory.".to_owned()
             }
         }

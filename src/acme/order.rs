@@ -4,6 +4,7 @@ mod authorizations;
 mod error;
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
 
 use instant_acme::{CertificateIdentifier, NewOrder, Order as Inner};
@@ -372,6 +373,15 @@ impl Order {
             what,
             limit: self.patience,
         }
+    }
+}
+
+impl fmt::Debug for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Order")
+            .field("url", &self.url())
+            .field("status", &self.status)
+            .finish_non_exhaustive()
     }
 }
 

@@ -36,6 +36,25 @@ pub struct ProblemPart {
     pub detail: String,
 }
 
+/// Problems that may go away by themselves: they lie in the network, in the order of things, or are none of ACME's.
+const PASSING: [&str; 8] = [
+    "about:blank",
+    "caa",
+    "conflict",
+    "connection",
+    "dns",
+    "incorrectResponse",
+    "orderNotReady",
+    "tls",
+];
+
+impl Problem {
+    /// Whether it may go away without anything being changed on our side.
+    pub fn is_passing(&self) -> bool {
+        PASSING.contains(&self.kind.as_str())
+    }
+}
+
 impl From<&instant_acme::Problem> for Problem {
     fn from(problem: &instant_acme::Problem) -> Self {
         let part = |part: &instant_acme::Subproblem| ProblemPart {

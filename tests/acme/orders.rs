@@ -69,6 +69,24 @@ async fn a_certificate_for_two_names_takes_no_longer_than_the_protocol() {
 }
 
 #[tokio::test]
+async fn every_kind_of_key_is_certified() {
+    let responder = Responder::start().await;
+    let pebble = Settings::validating(responder.address()).start();
+    let account = register(&pebble.ca()).await;
+    let names = identifiers(&["a.example"]);
+    for kind in [KeyKind::P256, KeyKind::P384, KeyKind::Rsa2048] {
+        let key = PrivateKey::generate(kind).unwrap();
+        let mut order = place(&account, &names).await;
+        order.validate(&responder).await.unwrap();
+        order.finalize(&key.request(&names).unwrap()).await.unwrap();
+        let chain = Chain::from_pem(&order.certificate().await.unwrap()).unwrap();
+        chain
+            .check(&key, &names, OffsetDateTime::now_utc())
+            .unwrap();
+    }
+}
+
+#[tokio::test]
 async fn certificates_come_though_every_second_nonce_is_refused() {
     let responder = Responder::start().await;
     let pebble = Settings::validating(responder.address())

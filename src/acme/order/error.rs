@@ -123,18 +123,6 @@ fn listed(offered: &[String]) -> String {
     }
 }
 
-/// Problems that may go away by themselves: they lie in the network, or in the order of things.
-const PASSING: [&str; 8] = [
-    "about:blank",
-    "caa",
-    "connection",
-    "dns",
-    "incorrectResponse",
-    "orderNotReady",
-    "tls",
-    "conflict",
-];
-
 impl OrderError {
     /// Not to be tried again before then, if the CA said so (RFC 8555 6.6).
     pub fn retry_after(&self) -> Option<SystemTime> {
@@ -147,7 +135,7 @@ impl OrderError {
     /// Whether trying again is pointless until something is changed by a person.
     pub fn is_final(&self) -> bool {
         match self {
-            Self::Refused { problem } => !PASSING.contains(&problem.kind.as_str()),
+            Self::Refused { problem } => !problem.is_passing(),
             Self::NoChallenge { .. } | Self::UnknownProfile { .. } | Self::AccountGone { .. } => {
                 true
             }

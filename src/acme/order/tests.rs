@@ -33,11 +33,14 @@ fn names() -> Vec<Identifier> {
 async fn account(
     script: impl Fn(&Received, &str) -> Reply + Send + Sync + 'static,
 ) -> (FakeCa, Account) {
+    account_within(Limits::default(), script).await
+}
+
+async fn account_within(
+    limits: Limits,
+    script: impl Fn(&Received, &str) -> Reply + Send + Sync + 'static,
+) -> (FakeCa, Account) {
     let fake = FakeCa::start(script).await;
-    let limits = Limits {
-        request: Duration::from_millis(300),
-        ..Limits::default()
-    };
     let ca = Ca::with_limits(&fake.url("/directory"), b"", limits).unwrap();
     let registration = Registration {
         terms_agreed: true,
@@ -54,7 +57,7 @@ async fn placed(account: &Account) -> Result<Order, OrderError> {
 /// The whole way from the order on.
 async fn certificate(account: &Account) -> Result<String, OrderError> {
     let mut order = placed(account).await?;
-    order.wait_at_most(Duration::from_millis(1500));
+    order.wait_at_most(Duration::from_secs(20));
     order.validate(&visits()).await?;
     order.finalize(b"csr").await?;
     order.certificate().await
@@ -227,7 +230,11 @@ async fn a_stall_is_given_up_on_every_resource_that_nothing_else_makes_up_for() 
         .into_iter()
         .filter(|line| !made_up_for.contains(line))
     {
-        let (_fake, account) = account(but(line, |_, _| Reply::Stall)).await;
+        let limits = Limits {
+            request: Duration::from_millis(300),
+            ..Limits::default()
+        };
+        let (_fake, account) = account_within(limits, but(line, |_, _| Reply::Stall)).await;
         let error = certificate(&account).await.unwrap_err();
         assert!(
             matches!(error, OrderError::Unavailable { .. }),
@@ -303,8 +310,7 @@ async fn a_refused_replacement_is_told_apart_from_a_refused_order() {
         };
         let error = Order::place(&account, &names(), &options)
             .await
-            .err()
-            .unwrap();
+            .unwrap_err();
         match replacement {
             true => assert!(
                 matches!(error, OrderError::ReplacesRefused { .. }),
