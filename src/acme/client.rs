@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
 use super::call::{Answer, CallError, LAST_ANSWER};
-use super::problem::document;
+use super::problem::{document, plain};
 use super::transport::{Transport, TransportError};
 
 const REPLAY_NONCE: HeaderName = HeaderName::from_static("replay-nonce");
@@ -79,7 +79,13 @@ impl Client {
         let problem = if status.is_success() {
             None
         } else {
-            let (problem, explained) = document(status, &body);
+            let (mut problem, explained) = document(status, &body);
+            if status.is_redirection()
+                && let Some(location) = parts.headers.get(LOCATION)
+            {
+                let location = String::from_utf8_lossy(location.as_bytes());
+                problem.detail = plain(&format!("HTTP {status}, which leads to {location}"), 300);
+            }
             body = explained.into();
             // instant-acme takes a redirection for a success; no ACME resource has any.
             if !(status.is_client_error() || status.is_server_error()) {

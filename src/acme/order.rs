@@ -17,6 +17,7 @@ use super::call::{Answer, CallError, call};
 use super::pace::Pace;
 use super::proof::{ChallengeKind, Nobody, Pending, Presenter};
 use super::transport::TransportError;
+use crate::certificate::Chain;
 use crate::identifier::Identifier;
 
 /// How long a CA gets for looking, and as long again for signing.
@@ -31,7 +32,7 @@ const FAILURES_BORNE: usize = 6;
 pub struct OrderOptions {
     /// The certificate profile (draft-ietf-acme-profiles 4).
     pub profile: Option<String>,
-    /// The certificate that this one replaces, as [`Chain::certificate_id`](crate::certificate::Chain::certificate_id) names it;
+    /// The certificate that this one replaces, as [`Chain::certificate_id`] names it;
     /// left out where the CA has no renewal information (RFC 9773 5).
     pub replaces: Option<String>,
 }
@@ -243,6 +244,25 @@ impl Order {
             what: WHAT,
             reason: "the order is valid and not signed at once".to_owned(),
         })
+    }
+
+    /// The same, but with the chain that ends under `root`, a name as in [`Chain::root`], if the CA offers one. It is a wish: where it
+    /// can't be had, the CA's own choice is taken.
+    pub async fn certificate_under(&mut self, root: &str) -> Result<String, OrderError> {
+        let fits = |pem: &str| Chain::from_pem(pem).is_ok_and(|chain| chain.root() == root);
+        let chosen = self.certificate().await?;
+        if fits(&chosen) {
+            return Ok(chosen);
+        }
+        let others = match self.alternates().await {
+            Ok(others) => others,
+            Err(error) => {
+                tracing::warn!(%error, order = self.url(), "the other chains can't be read, so the CA's first is taken");
+                return Ok(chosen);
+            }
+        };
+        let preferred = others.into_iter().find(|other| fits(other));
+        Ok(preferred.unwrap_or(chosen))
     }
 
     /// The other chains on offer for the same certificate, in PEM; to be asked after [`Order::certificate`] (RFC 8555 7.4.2).

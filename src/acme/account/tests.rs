@@ -174,6 +174,24 @@ async fn a_directory_that_is_none_is_told_as_such() {
 }
 
 #[tokio::test]
+async fn a_directory_that_has_moved_is_told_with_its_new_place() {
+    let (_fake, ca) =
+        ca(|_, _| Reply::text(301, "").with("location: https://new.example/dir")).await;
+    let error = Account::register(&ca, &registration()).await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("leads to https://new.example/dir"),
+        "{error}"
+    );
+    assert!(
+        error.next_step().contains("directory's URL"),
+        "{}",
+        error.next_step()
+    );
+}
+
+#[tokio::test]
 async fn an_unusable_key_and_a_missing_ca_are_told_apart() {
     let (fake, ca) = ca(usual).await;
     let credentials = Credentials::from_parts("https://ca.example/1", ca.url(), b"no key");

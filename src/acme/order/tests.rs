@@ -333,11 +333,15 @@ async fn an_order_the_ca_has_forgotten_is_gone() {
 }
 
 #[tokio::test]
-async fn other_chains_are_found_by_their_links() {
-    let (_fake, account) = account(|request, base| match request.line.as_str() {
+async fn other_chains_are_found_by_their_links_and_chosen_by_their_root() {
+    let now = time::macros::datetime!(2026-11-22 12:00 UTC);
+    let (_, other) = crate::certificate::placeholder(&names(), now).unwrap();
+    let pem = other.fullchain_pem();
+    let expected = pem.clone();
+    let (_fake, account) = account(move |request, base| match request.line.as_str() {
         "POST /certificate/1" => Reply::text(200, "chain")
             .with(format!("link: <{base}/certificate/1/2>;rel=\"alternate\"")),
-        "POST /certificate/1/2" => Reply::text(200, "another chain"),
+        "POST /certificate/1/2" => Reply::text(200, &pem),
         _ => usual(request, base),
     })
     .await;
@@ -345,5 +349,8 @@ async fn other_chains_are_found_by_their_links() {
     order.validate(&visits()).await.unwrap();
     order.finalize(b"csr").await.unwrap();
     assert_eq!(order.certificate().await.unwrap(), "chain");
-    assert_eq!(order.alternates().await.unwrap(), ["another chain"]);
+    assert_eq!(order.alternates().await.unwrap(), [expected.as_str()]);
+    let under = async |order: &mut Order, root: &str| order.certificate_under(root).await.unwrap();
+    assert_eq!(under(&mut order, other.root()).await, expected);
+    assert_eq!(under(&mut order, "Some Root X9").await, "chain");
 }
