@@ -124,9 +124,12 @@ async fn follow(engine: &Arc<Engine>, file: &Path, signals: &mut Signals) {
             None
         }
     };
+    // What has changed since the configuration was read, but before it was watched, was not told.
+    let mut look = true;
     loop {
         let changed = async {
             match &mut watch {
+                _ if look => {}
                 Some(watch) => watch.changed().await,
                 None => std::future::pending().await,
             }
@@ -139,6 +142,7 @@ async fn follow(engine: &Arc<Engine>, file: &Path, signals: &mut Signals) {
             }
             () = changed => {}
         }
+        look = false;
         match Config::load(file) {
             Ok(config) if config == *engine.config() => {}
             Ok(config) => {

@@ -15,9 +15,9 @@ use crate::accounts::Accounts;
 use crate::address::Address;
 use crate::challenge::Token;
 use crate::config::{App, Config, Door};
-use crate::doors::{Doors, OpenDoor};
+use crate::doors::{Doors, OpenDoor, Unwanted};
 use crate::identifier::{AppName, Identifier};
-use crate::issuance::{self, Parts};
+use crate::issuance::{self, IssueError, Parts};
 use crate::nginx::control::Control;
 use crate::nginx::survey::Surveyor;
 use crate::progress::{Note, Progress, Step};
@@ -199,7 +199,7 @@ impl Engine {
     pub async fn settle(self: &Arc<Self>) {
         let config = self.config();
         for app in config.apps.iter().filter(|app| app.enabled) {
-            match issuance::ensure_placeholder(&self.parts.store, &app.name, &app.domains) {
+            match self.place_holder_for(app) {
                 Ok(true) => {
                     tracing::info!(app = %app.name, "a self-signed placeholder stands in until the first certificate")
                 }
@@ -233,11 +233,20 @@ impl Engine {
             .permanent
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = standing;
-        self.sweep(None).await;
+        self.sweep(Unwanted::None).await;
     }
 
-    /// Closes what a crash has left, and the permanent door of `unwanted` unless somebody holds it.
-    pub async fn sweep(&self, unwanted: Option<&AppName>) -> Vec<AppName> {
+    fn place_holder_for(&self, app: &App) -> Result<bool, IssueError> {
+        let store = &self.parts.store;
+        // Whoever holds the lock is issuing, and sees to it as well.
+        match store.try_lock_lineage(&app.name)? {
+            Some(_lock) => issuance::ensure_placeholder(store, &app.name, &app.domains),
+            None => Ok(false),
+        }
+    }
+
+    /// Closes what a crash has left; and permanent doors that are unwanted, unless somebody holds them.
+    pub async fn sweep(&self, unwanted: Unwanted<'_>) -> Vec<AppName> {
         match self.parts.doors.sweep(&self.config(), unwanted).await {
             Ok(apps) => {
                 for app in &apps {

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use crate::admin::protocol::{Certificate, Fared, Reply, Request};
 use crate::config::{App, Config, Door};
 use crate::deploy::Deployed;
+use crate::doors::{DoorError, Unwanted};
 use crate::engine::{Engine, Held};
 use crate::identifier::{AppName, Identifier};
 use crate::issuance::{self, Issued, Job};
@@ -311,7 +312,7 @@ async fn open(
 ) -> Result<Reply, Report> {
     let config = engine.config();
     let app = find_app(&config, name)?;
-    let failed = |error: crate::doors::DoorError| Report::new(&error, error.next_step(&config));
+    let failed = |error: DoorError| Report::new(&error, error.next_step(&config));
     let progress = Progress::new(name.clone(), listener);
     let door = engine
         .parts
@@ -358,7 +359,9 @@ async fn close(engine: &Arc<Engine>, app: Option<AppName>) -> Result<Reply, Repo
             }
         }
     }
-    let swept = engine.sweep(app.as_ref()).await;
+    let swept = engine
+        .sweep(app.as_ref().map_or(Unwanted::All, Unwanted::One))
+        .await;
     closed.extend(
         swept
             .into_iter()

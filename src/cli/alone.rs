@@ -9,6 +9,7 @@ use super::{Exit, ended};
 use crate::admin::protocol::Request;
 use crate::admin::server::AdminSocket;
 use crate::config::Config;
+use crate::doors::Unwanted;
 use crate::engine::{Engine, Role};
 use crate::operations;
 use crate::report::Report;
@@ -22,7 +23,7 @@ pub(super) async fn perform(config: Config, request: Request, output: &Output) -
     let opens = matches!(request, Request::Open { .. });
     let work = async {
         if !matches!(request, Request::Close { .. }) {
-            engine.sweep(None).await;
+            engine.sweep(Unwanted::None).await;
         }
         let notes = output.clone();
         let answer =

@@ -130,14 +130,18 @@ enum Challenge {
 enum ConfigCommand {
     /// Check the configuration, and say everything that is wrong with it
     Check,
+    /// Print the configuration with every default in it
+    Show,
 }
 
 /// What is wanted.
 pub(super) enum Meaning {
     /// The sidecar.
     Run,
-    /// A look at the configuration.
+    /// A check of the configuration.
     CheckConfig,
+    /// The whole configuration.
+    ShowConfig,
     /// Something that a sidecar does, if one runs.
     Ask(Request),
 }
@@ -178,9 +182,12 @@ impl Arguments {
     pub(super) fn meaning(&self) -> Result<Meaning, Report> {
         Ok(Meaning::Ask(match &self.command {
             Command::Run => return Ok(Meaning::Run),
-            Command::Config {
-                command: ConfigCommand::Check,
-            } => return Ok(Meaning::CheckConfig),
+            Command::Config { command } => {
+                return Ok(match command {
+                    ConfigCommand::Check => Meaning::CheckConfig,
+                    ConfigCommand::Show => Meaning::ShowConfig,
+                });
+            }
             Command::Issue {
                 app,
                 domains,

@@ -108,6 +108,10 @@ async fn execute(arguments: &Arguments) -> Exit {
             output.config_is_good(&config);
             Exit::Done
         }
+        Meaning::ShowConfig => {
+            output.config(&config);
+            Exit::Done
+        }
         Meaning::Ask(request) => ask(config, request, &output).await,
     }
 }

@@ -115,6 +115,10 @@ impl Output {
         self.say(&format!("{} is good: {apps}", config.file.display()));
     }
 
+    pub(super) fn config(&self, config: &Config) {
+        self.say(config.to_string().trim_end());
+    }
+
     fn say(&self, line: &str) {
         if !self.quiet {
             // A reader that has gone away is no failure of the work.

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::reader::Section;
+use crate::certificate::KeyKind;
 
 /// Names for well-known directories.
 const PRESETS: [(&str, &str); 7] = [
@@ -38,6 +39,8 @@ pub struct Acme {
     pub accept_terms: bool,
     /// Further trust anchors for a private CA's own HTTPS.
     pub ca_file: Option<PathBuf>,
+    /// The kind of key that certificates are for.
+    pub key: KeyKind,
     /// The profile asked for, where the CA has profiles.
     pub profile: Option<String>,
     /// External account binding (RFC 8555 7.3.4).
@@ -140,6 +143,7 @@ impl Acme {
             contact: Vec::new(),
             accept_terms: false,
             ca_file: None,
+            key: KeyKind::P256,
             profile: None,
             eab: None,
             renew_before: None,
@@ -165,6 +169,9 @@ impl Acme {
         }
         if let Some(file) = section.path("ca_file") {
             self.ca_file = Some(file);
+        }
+        if let Some(key) = section.parsed("key") {
+            self.key = key;
         }
         if let Some(profile) = section.string("profile") {
             self.profile = Some(profile.to_owned());

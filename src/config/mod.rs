@@ -3,6 +3,7 @@
 mod acme;
 mod app;
 mod reader;
+mod show;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -253,6 +254,17 @@ enabled     = false
             Door::Permanent("/etc/nginx/sidedoor.d/wiki".into())
         );
         assert!(shop.enabled && !wiki.enabled);
+    }
+
+    #[test]
+    fn what_is_shown_reads_as_the_same_configuration() {
+        let more = format!(
+            "{WHOLE}\nkey = \"rsa2048\"\nrenew_before = \"20d\"\neab = {{ kid = \"a\\\"b\", hmac_key_file = \"k\" }}\n"
+        );
+        for text in [WHOLE, &more, ""] {
+            let config = parse(text).unwrap();
+            assert_eq!(parse(&config.to_string()), Ok(config));
+        }
     }
 
     #[test]

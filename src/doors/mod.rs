@@ -36,6 +36,8 @@ use crate::progress::{Progress, Step};
 use crate::proxy::challenges::Challenges;
 use crate::store::{Lease, Store, StoreError};
 
+pub use sweep::Unwanted;
+
 /// Another process of ours holds a door for one issuance at most.
 const LOCK_LIMIT: Duration = Duration::from_secs(600);
 /// Why a door is not open. Nothing of it stands then.

@@ -12,13 +12,34 @@ use crate::nginx::control::Outcome;
 use crate::nginx::site::DOOR_FILE;
 use crate::store::{Lease, StoreError};
 
+/// Which permanent doors are to be closed, too.
+#[derive(Debug, Clone, Copy)]
+pub enum Unwanted<'a> {
+    /// None of them.
+    None,
+    /// This app's.
+    One(&'a AppName),
+    /// Every one.
+    All,
+}
+
+impl Unwanted<'_> {
+    fn takes_in(self, app: &AppName) -> bool {
+        match self {
+            Self::None => false,
+            Self::One(unwanted) => unwanted == app,
+            Self::All => true,
+        }
+    }
+}
+
 impl Doors {
     /// Closes every door that no living process holds and that isn't meant to stand. Returns whose they were.
-    /// Of the permanent ones only `unwanted`'s is closed.
+    /// Permanent ones are closed where they are unwanted.
     pub async fn sweep(
         &self,
         config: &Config,
-        unwanted: Option<&AppName>,
+        unwanted: Unwanted<'_>,
     ) -> Result<Vec<AppName>, DoorError> {
         let mut changes = Vec::new();
         let mut swept = Vec::new();
@@ -35,7 +56,7 @@ impl Doors {
             let Ok(Some(lock)) = Lock::try_take(&path) else {
                 continue;
             };
-            let stale = self.stale(config, &app, unwanted == Some(&app))?;
+            let stale = self.stale(config, &app, unwanted.takes_in(&app))?;
             if !stale.is_empty() {
                 changes.extend(stale.into_iter().map(Change::remove));
                 swept.push((app, lock));

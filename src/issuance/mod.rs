@@ -132,7 +132,7 @@ impl Issuance<'_> {
     async fn run(&self, before: Option<Version>) -> Result<Issued, IssueError> {
         let Self { job, progress, .. } = self;
         let store = &self.parts.store;
-        store.probe_writable()?;
+        store.probe_writable(&job.name)?;
         if ensure_placeholder(store, &job.name, &job.identifiers)? {
             progress.notice(format!(
                 "a self-signed placeholder stands in {} until the certificate is there",
@@ -140,15 +140,19 @@ impl Issuance<'_> {
             ));
         }
         let live = store.live_version(&job.name)?;
+        if let Some(pair) = self.saved_but_not_live(live)? {
+            progress.notice("a certificate that an earlier run has saved is put live");
+            return self.put_live(pair, Vec::new()).await;
+        }
         if let Some(pair) = self.good_pair(live)? {
             let deployed = store.lineage(&job.name)?.deployed == live;
-            let done_meanwhile = live != before;
-            if !deployed {
+            if !deployed && !job.force {
                 progress.notice(
                     "an earlier run has put a certificate live, but not seen nginx serve it",
                 );
                 return self.put_live(pair, Vec::new()).await;
             }
+            let done_meanwhile = live != before;
             if done_meanwhile || !job.force {
                 return Ok(Issued::StillGood {
                     version: pair.version,
@@ -157,10 +161,6 @@ impl Issuance<'_> {
             }
         }
         progress.reached(Step::Begun, "the state is writable, the name is locked");
-        if let Some(pair) = self.saved_but_not_live(live)? {
-            progress.notice("a certificate that an earlier run has saved is put live");
-            return self.put_live(pair, Vec::new()).await;
-        }
         let mut errors = Vec::new();
         for directory in &job.acme.directories {
             match self.order_from(directory).await {

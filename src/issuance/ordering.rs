@@ -10,7 +10,7 @@ use super::pair::{Pair, files_of};
 use super::validation::Visits;
 use super::{Issuance, IssueError, LEASE};
 use crate::acme::{Account, Order, OrderError, OrderOptions, OrderStatus, Pending};
-use crate::certificate::{Chain, KeyKind, PrivateKey};
+use crate::certificate::{Chain, PrivateKey};
 use crate::config::Directory;
 use crate::doors::{DoorError, OpenDoor};
 use crate::identifier::Identifier;
@@ -299,7 +299,9 @@ impl Issuance<'_> {
         {
             return Ok(PrivateKey::from_pem(&pem)?);
         }
-        let key = PrivateKey::generate(KeyKind::P256)?;
+        let kind = self.job.acme.key;
+        // RSA keys take a while to find; what else runs here goes on meanwhile.
+        let key = tokio::task::block_in_place(|| PrivateKey::generate(kind))?;
         store.save_next_key(&self.job.name, key.pem())?;
         Ok(key)
     }

@@ -107,8 +107,9 @@ impl Store {
     }
 
     /// Whether there is room and permission to write. Asked before an order is placed.
-    pub fn probe_writable(&self) -> Result<(), StoreError> {
-        let path = self.directory.join("lineages/.writable");
+    /// Under the lineage's lock, since others may ask at the same time.
+    pub fn probe_writable(&self, name: &AppName) -> Result<(), StoreError> {
+        let path = self.directory.join(format!("lineages/.{name}.writable"));
         // As much as a certificate with its key and chain takes.
         let room = Entry::File(vec![0; 32 * 1024], 0o600);
         let written = room.place(&path).map_err(io_error("written", &path));
@@ -122,6 +123,11 @@ impl Store {
     /// The lock that one lineage's changes are made under.
     pub async fn lock_lineage(&self, name: &AppName, limit: Duration) -> Result<Lock, StoreError> {
         Ok(Lock::wait(&self.lock_path("lineage", name.as_str()), limit).await?)
+    }
+
+    /// The same lock, if nobody holds it.
+    pub fn try_lock_lineage(&self, name: &AppName) -> Result<Option<Lock>, StoreError> {
+        Ok(Lock::try_take(&self.lock_path("lineage", name.as_str()))?)
     }
 
     /// The lock of an app's door: whoever holds it is alive.
@@ -313,9 +319,10 @@ mod tests {
     fn says_what_can_not_be_written() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();
-        store.probe_writable().unwrap();
+        let name = "shop".parse().unwrap();
+        store.probe_writable(&name).unwrap();
         fs::remove_dir(directory.path().join("lineages")).unwrap();
-        let error = store.probe_writable().unwrap_err();
+        let error = store.probe_writable(&name).unwrap_err();
         assert!(error.to_string().contains("lineages"), "{error}");
     }
 }

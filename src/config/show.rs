@@ -1,0 +1,112 @@
+//! A configuration written out again, with every default in it: what `sidedoor config show` prints. Reading it gives the same.
+
+use std::fmt::{self, Display};
+use std::time::Duration;
+
+use super::{Acme, App, Config, Door};
+
+impl Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "state_dir = {}", text(self.state_dir.display()))?;
+        writeln!(f, "listen = {}", list(&self.listen))?;
+        writeln!(
+            f,
+            "admin = {}",
+            text(format_args!("unix:{}", self.admin.display()))
+        )?;
+        writeln!(f, "\n[acme]")?;
+        acme(f, &self.acme, None)?;
+        writeln!(f, "\n[nginx]")?;
+        writeln!(f, "test = {}", list(&self.nginx.commands.test))?;
+        writeln!(f, "reload = {}", list(&self.nginx.commands.reload))?;
+        if let Some(probe) = &self.nginx.probe {
+            writeln!(f, "probe = {}", list(probe))?;
+        }
+        writeln!(f, "prove = {}", self.nginx.prove)?;
+        self.apps.iter().try_for_each(|one| app(f, one, &self.acme))
+    }
+}
+
+fn app(f: &mut fmt::Formatter<'_>, app: &App, defaults: &Acme) -> fmt::Result {
+    writeln!(f, "\n[[app]]")?;
+    writeln!(f, "name = {}", text(&app.name))?;
+    writeln!(f, "domains = {}", list(&app.domains))?;
+    if !app.upstreams.is_empty() {
+        writeln!(f, "upstream = {}", list(&app.upstreams))?;
+    }
+    if let Some(directory) = app.door.directory() {
+        writeln!(f, "include_dir = {}", text(directory.display()))?;
+    }
+    let door = match app.door {
+        Door::Transient(_) => "transient",
+        Door::Permanent(_) | Door::ByHand => "permanent",
+    };
+    writeln!(f, "door = {}", text(door))?;
+    writeln!(f, "default = {}", app.is_default)?;
+    writeln!(f, "enabled = {}", app.enabled)?;
+    acme(f, &app.acme, Some(defaults))
+}
+
+/// The keys of `[acme]`; in an app only those that differ.
+fn acme(f: &mut fmt::Formatter<'_>, acme: &Acme, defaults: Option<&Acme>) -> fmt::Result {
+    let differs =
+        |own: &dyn Fn(&Acme) -> String| defaults.is_none_or(|defaults| own(acme) != own(defaults));
+    if differs(&|acme| list(&acme.directories)) {
+        writeln!(f, "directory = {}", list(&acme.directories))?;
+    }
+    if differs(&|acme| list(&acme.contact)) {
+        writeln!(f, "contact = {}", list(&acme.contact))?;
+    }
+    if differs(&|acme| acme.accept_terms.to_string()) {
+        writeln!(f, "accept_terms = {}", acme.accept_terms)?;
+    }
+    if differs(&|acme| acme.key.to_string()) {
+        writeln!(f, "key = {}", text(acme.key))?;
+    }
+    let optional = |f: &mut fmt::Formatter<'_>,
+                    key: &str,
+                    own: &dyn Fn(&Acme) -> Option<String>| match own(acme) {
+        Some(value) if defaults.is_none_or(|defaults| own(defaults).as_ref() != Some(&value)) => {
+            writeln!(f, "{key} = {value}")
+        }
+        _ => Ok(()),
+    };
+    optional(f, "ca_file", &|acme| {
+        acme.ca_file.as_ref().map(|file| text(file.display()))
+    })?;
+    optional(f, "profile", &|acme| acme.profile.as_ref().map(text))?;
+    optional(f, "renew_before", &|acme| acme.renew_before.map(span))?;
+    optional(f, "eab", &|acme| {
+        let eab = acme.eab.as_ref()?;
+        Some(format!(
+            "{{ kid = {}, hmac_key_file = {} }}",
+            text(&eab.kid),
+            text(eab.hmac_key_file.display())
+        ))
+    })
+}
+
+fn list<T: Display>(items: &[T]) -> String {
+    format!(
+        "[{}]",
+        items.iter().map(text).collect::<Vec<_>>().join(", ")
+    )
+}
+
+/// A TOML basic string.
+fn text(value: impl Display) -> String {
+    let mut quoted = String::from('"');
+    for c in value.to_string().chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+fn span(span: Duration) -> String {
+    text(format_args!("{}s", span.as_secs()))
+}
