@@ -163,6 +163,19 @@ mod tests {
     }
 
     #[test]
+    fn the_snippet_for_hand_made_doors_says_the_same() {
+        let app = "shop".parse().unwrap();
+        let to = "127.0.0.1:8888".parse().unwrap();
+        let snippet = include_str!("../../nginx-snippets/door.conf");
+        let rules = |text: &str| {
+            let lines = text.lines().map(str::trim);
+            let rules = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+            rules.map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(rules(snippet), rules(&door(&app, &to, None).text()));
+    }
+
+    #[test]
     fn never_writes_a_name_into_proxy_pass() {
         let app: AppName = "shop".parse().unwrap();
         let to: Address = "127.0.0.1:8888".parse().unwrap();
