@@ -14,7 +14,7 @@
 //! - [`issuance`] is its journey: lock, look again, account, [`doors`], order, validation, save, [`deploy`]. What is done is written down
 //!   before the next step, so that whoever comes after a crash goes on from there.
 //! - [`manager`] sleeps until the earliest is due; each then has a task of its own. [`schedule`] says when, and is pure.
-//! - [`status`] compares what is stored with what nginx serves. [`progress`] and [`report`] are how anything is told.
+//! - [`status`] compares what is stored with what nginx serves; [`check`] tells what is in the way of validation. [`progress`] and [`report`] are how anything is told.
 //!
 //! **Adapters**, each of which owns one outside thing
 //! - [`proxy`] is the data path. It knows nothing of ACME beyond its token map, and works without the rest.
@@ -45,6 +45,7 @@ pub mod address;
 pub mod admin;
 pub mod certificate;
 pub mod challenge;
+pub mod check;
 pub mod cli;
 pub mod command;
 pub mod config;

@@ -95,6 +95,35 @@ fn find_app<'a>(config: &'a Config, name: &AppName) -> Result<&'a App, Report> {
     })
 }
 
+/// The apps meant, each with those of its names that are meant: this app, these names, or everything.
+pub fn apps_and_names(
+    config: &Config,
+    app: Option<&AppName>,
+    names: Vec<Identifier>,
+) -> Result<Vec<(App, Vec<Identifier>)>, Report> {
+    if app.is_none() && names.is_empty() {
+        return Ok(config
+            .apps
+            .iter()
+            .map(|app| (app.clone(), app.domains.clone()))
+            .collect());
+    }
+    let Job {
+        identifiers, apps, ..
+    } = job(config, app, names, false)?;
+    let own = |app: &App| {
+        identifiers
+            .iter()
+            .filter(|name| app.covers(name))
+            .cloned()
+            .collect()
+    };
+    Ok(apps
+        .into_iter()
+        .map(|app| (app.clone(), own(&app)))
+        .collect())
+}
+
 /// What to issue for an app, or for names that apps have.
 fn job(
     config: &Config,
@@ -102,7 +131,11 @@ fn job(
     names: Vec<Identifier>,
     force: bool,
 ) -> Result<Job, Report> {
-    match (app, names.first()) {
+    let only = match &config.apps[..] {
+        [only] if names.is_empty() => Some(&only.name),
+        _ => None,
+    };
+    match (app.or(only), names.first()) {
         (Some(app), None) => {
             let app = find_app(config, app)?;
             Ok(Job {

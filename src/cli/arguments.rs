@@ -55,7 +55,7 @@ enum Command {
     Run,
     /// Get one certificate now; through the running sidecar if there is one, else all by itself
     Issue {
-        /// The app whose names it is for; the only one, unless given
+        /// The app whose names it is for; where there is only one, that one unless given
         #[arg(conflicts_with = "domains")]
         app: Option<AppName>,
         /// A name; may be given several times
@@ -75,6 +75,18 @@ enum Command {
     },
     /// Tell how every certificate stands
     Status {
+        /// As one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tell whether validation would succeed now, and if not, which rule of which file is in the way
+    Check {
+        /// The app; every one, unless given
+        #[arg(conflicts_with = "domains")]
+        app: Option<AppName>,
+        /// A name; may be given several times
+        #[arg(short = 'd', long = "domain", value_name = "NAME")]
+        domains: Vec<Identifier>,
         /// As one JSON object
         #[arg(long)]
         json: bool,
@@ -142,6 +154,13 @@ pub(super) enum Meaning {
     CheckConfig,
     /// The whole configuration.
     ShowConfig,
+    /// A look at what is in the way of validation.
+    Check {
+        /// Of this app.
+        app: Option<AppName>,
+        /// Of these names.
+        names: Vec<Identifier>,
+    },
     /// Something that a sidecar does, if one runs.
     Ask(Request),
 }
@@ -176,7 +195,10 @@ impl Arguments {
     }
 
     pub(super) fn wants_json(&self) -> bool {
-        matches!(self.command, Command::Status { json: true })
+        matches!(
+            self.command,
+            Command::Status { json: true } | Command::Check { json: true, .. }
+        )
     }
 
     pub(super) fn meaning(&self) -> Result<Meaning, Report> {
@@ -186,6 +208,12 @@ impl Arguments {
                 return Ok(match command {
                     ConfigCommand::Check => Meaning::CheckConfig,
                     ConfigCommand::Show => Meaning::ShowConfig,
+                });
+            }
+            Command::Check { app, domains, .. } => {
+                return Ok(Meaning::Check {
+                    app: app.clone(),
+                    names: domains.clone(),
                 });
             }
             Command::Issue {

@@ -10,9 +10,11 @@ use clap::Parser;
 
 use crate::admin::client::{Client, ClientError};
 use crate::admin::protocol::{Fared, Reply, Request};
+use crate::check;
 use crate::config::{Config, ConfigError};
 use crate::daemon::{self, Signals};
 use crate::nginx::survey::Surveyor;
+use crate::operations;
 use crate::report::Report;
 use crate::status;
 use crate::store::Store;
@@ -107,6 +109,13 @@ async fn execute(arguments: &Arguments) -> Exit {
         Meaning::CheckConfig => {
             output.config_is_good(&config);
             Exit::Done
+        }
+        Meaning::Check { app, names } => {
+            let surveyor = Surveyor::new(config.nginx.commands.test.clone());
+            match operations::apps_and_names(&config, app.as_ref(), names) {
+                Ok(apps) => output.check(&check::check(&config, &surveyor, &apps).await),
+                Err(report) => output.end(Err(report)),
+            }
         }
         Meaning::ShowConfig => {
             output.config(&config);

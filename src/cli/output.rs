@@ -8,6 +8,7 @@ use time::macros::format_description;
 use super::arguments::Arguments;
 use super::{Exit, exit_of};
 use crate::admin::protocol::{Certificate, Fared, Reply};
+use crate::check::{AppCheck, Check, Finding};
 use crate::config::Config;
 use crate::progress::Note;
 use crate::report::Report;
@@ -113,6 +114,42 @@ impl Output {
             count => format!("{count} apps"),
         };
         self.say(&format!("{} is good: {apps}", config.file.display()));
+    }
+
+    /// Tells what is in the way, and what that means to the caller.
+    pub(super) fn check(&self, check: &Check) -> Exit {
+        match serde_json::to_string_pretty(check) {
+            Ok(json) if self.json => self.say(&json),
+            _ => check.apps.iter().for_each(|app| self.check_app(app)),
+        }
+        if check.is_blocked() {
+            Exit::Failed
+        } else {
+            Exit::Done
+        }
+    }
+
+    fn check_app(&self, app: &AppCheck) {
+        let blocked = app.obstacles.iter().any(|finding| finding.blocks);
+        let verdict = match (&app.unknown, blocked, app.obstacles.is_empty()) {
+            (Some(reason), ..) => format!("can't be told beforehand: {reason}"),
+            (None, true, _) => "validation would fail".to_owned(),
+            (None, false, true) => "nothing is in the way".to_owned(),
+            (None, false, false) => "validation should succeed, but".to_owned(),
+        };
+        self.say(&format!("{}: {verdict}", app.app));
+        for Finding {
+            place,
+            rule,
+            effect,
+            remedy,
+            ..
+        } in &app.obstacles
+        {
+            self.say(&format!(
+                "  {place}: {rule}\n    {effect}\n    next: {remedy}"
+            ));
+        }
     }
 
     pub(super) fn config(&self, config: &Config) {

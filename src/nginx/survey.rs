@@ -49,16 +49,20 @@ impl Surveyor {
             .await
             .clone();
         let read = tokio::task::spawn_blocking(move || Configuration::read(&main_file)).await;
-        let configuration = match read {
-            Ok(Ok(configuration)) => Some(Arc::new(configuration)),
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "nginx's configuration can't be read, so nothing is known beforehand");
-                None
-            }
-            Err(_) => None,
+        let (configuration, unreadable) = match read {
+            Ok(Ok(configuration)) => (Some(Arc::new(configuration)), None),
+            Ok(Err(error)) => (None, Some(error.to_string())),
+            Err(died) => (None, Some(died.to_string())),
         };
+        if let Some(reason) = &unreadable {
+            tracing::debug!(
+                reason,
+                "nginx's configuration can't be read, so nothing is known beforehand"
+            );
+        }
         Survey {
             configuration,
+            unreadable,
             include_dir: include_dir.map(Path::to_owned),
             probe: probe.map(<[_]>::to_vec),
         }
@@ -93,6 +97,8 @@ fn built_in_main_file(words: &str) -> Option<PathBuf> {
 #[derive(Debug, Clone)]
 pub struct Survey {
     configuration: Option<Arc<Configuration>>,
+    /// Why nothing is known.
+    pub unreadable: Option<String>,
     include_dir: Option<PathBuf>,
     probe: Option<Vec<Address>>,
 }
