@@ -5,4 +5,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod doors;
 mod doubles;
+mod issue;
+mod names;
+mod operators;
+mod refusals;
+mod several;
+mod shop;
+mod stopped;
+mod users;

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::process::ending_with_us;
-use super::{App, Nginx, Pebble, Process, free_port};
+use super::{App, Certificate, Nginx, Pebble, Process, free_port};
 
 /// sidedoor, set up for one nginx and one CA: configuration and state in a temporary directory.
 pub struct Sidedoor {
@@ -92,6 +92,16 @@ impl Sidedoor {
     /// Where a lineage's newest key and certificate are.
     pub fn live(&self, name: &str) -> PathBuf {
         self.state().join("live").join(name)
+    }
+
+    /// The certificates that a lineage has had, placeholders not counted.
+    pub fn versions(&self, name: &str) -> Vec<PathBuf> {
+        fs::read_dir(self.state().join("archive").join(name))
+            .unwrap()
+            .map(|entry| entry.unwrap().path().join("fullchain.pem"))
+            .filter(|file| file.is_file())
+            .filter(|file| Certificate::in_file(file).issuer.contains("Pebble"))
+            .collect()
     }
 
     /// The port it listens on, for what comes through doors.
