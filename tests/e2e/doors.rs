@@ -48,13 +48,27 @@ fn the_app_answers_behind_a_door_whose_sidecar_is_gone() {
 }
 
 #[test]
-fn a_permanent_door_is_closed_by_its_name_and_no_other_way() {
+fn a_permanent_door_that_nobody_holds_is_closed_by_its_name_or_with_all() {
     let shop = Shop::configured("door = \"permanent\"");
-    shop.issue().succeeded();
+    for close in [["close", "shop"], ["close", "--all"]] {
+        shop.sidedoor.call(["issue", "shop", "--force"]).succeeded();
+        assert_eq!(shop.doors().len(), 1);
+        shop.sidedoor.call(close).succeeded();
+        shop.assert_as_if_nothing_had_been();
+    }
+}
+
+#[test]
+fn a_permanent_door_that_a_sidecar_holds_stays() {
+    let shop = Shop::configured("door = \"permanent\"");
+    let _sidecar = shop.sidedoor.run();
+    eventually("the door stands", Duration::from_secs(20), || {
+        (shop.doors().len() == 1).then_some(())
+    });
     shop.sidedoor.call(["close", "--all"]).succeeded();
+    let refused = shop.sidedoor.call(["close", "shop"]).exited(1);
+    assert!(refused.stderr.contains("permanent"), "{refused:#?}");
     assert_eq!(shop.doors().len(), 1);
-    shop.sidedoor.call(["close", "shop"]).succeeded();
-    shop.assert_as_if_nothing_had_been();
 }
 
 #[test]

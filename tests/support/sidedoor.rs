@@ -168,15 +168,33 @@ impl Sidedoor {
         running
     }
 
+    /// The same state and apps, but with an admin socket of its own: a process that doesn't find the others.
+    pub fn with_another_admin(&self) -> Command {
+        let text = fs::read_to_string(self.configuration()).unwrap();
+        let own = self.admin();
+        let other = own.with_file_name("other.sock");
+        let file = self.directory.path().join("other.toml");
+        let text = text.replace(&own.display().to_string(), &other.display().to_string());
+        fs::write(&file, text).unwrap();
+        let mut command = Command::new(&self.program);
+        command.arg("--config").arg(file);
+        command
+    }
+
     /// Starts a command, which goes on in the background.
     pub fn start<S: AsRef<std::ffi::OsStr>>(
         &self,
         arguments: impl IntoIterator<Item = S>,
     ) -> Running {
+        self.start_command(&self.command(arguments))
+    }
+
+    /// Starts a command as it is, which goes on in the background.
+    pub fn start_command(&self, command: &Command) -> Running {
         let log = tempfile::NamedTempFile::new_in(self.directory.path()).unwrap();
         let (_, log) = log.keep().unwrap();
         Running {
-            process: Process::start(&self.command(arguments), &log),
+            process: Process::start(command, &log),
         }
     }
 
