@@ -111,6 +111,18 @@ fn a_certificate_that_is_still_good_is_left_alone_unless_forced() {
 }
 
 #[test]
+fn a_command_may_come_while_the_sidecar_starts() {
+    let mut shop = Shop::plain();
+    let sidecar = shop.sidedoor.run();
+    shop.issue().succeeded();
+    shop.serve_tls();
+    assert!(shop.pebble.vouches_for(&shop.nginx, NAMES[0]));
+    shop.assert_as_if_nothing_had_been();
+    assert!(sidecar.stop().success());
+    shop.assert_as_if_nothing_had_been();
+}
+
+#[test]
 fn a_sidecar_that_starts_gets_the_certificates_that_are_missing() {
     let shop = Shop::plain();
     let _sidecar = shop.sidecar();
