@@ -66,7 +66,8 @@ pub(super) async fn serve(stream: Stream, client: Arc<Client>, http: http1::Buil
                 }
             }
             End::Finished => return finish(socket, &client).await,
-            End::Expired => return expire(socket, &client).await,
+            End::HeadTooSlow => return refuse(&mut socket, &client, Refusal::ClientTooSlow).await,
+            End::Silent => return,
             End::Broken => return socket.reset_on_drop(),
         }
     }
@@ -76,10 +77,12 @@ pub(super) async fn serve(stream: Stream, client: Arc<Client>, http: http1::Buil
 enum End {
     /// Orderly, or with a head that is no request.
     Finished,
-    /// In the middle of an answer.
+    /// In the middle of an answer. A close would look like its end where nothing else marks it.
     Broken,
-    /// The client's time is over.
-    Expired,
+    /// The client's time for a head is over.
+    HeadTooSlow,
+    /// The client's time to rest or to linger is over.
+    Silent,
     /// There is nothing to do: only the socket is kept.
     Folded,
 }
@@ -108,9 +111,16 @@ where
         warm::note(client);
     }
     if client.is_signalled() {
-        // Uploading and waiting end inside the request, with an answer.
-        if client.is_expired() && !matches!(client.phase(), Phase::Uploading | Phase::Waiting) {
-            return Poll::Ready(End::Expired);
+        if client.is_expired() {
+            match client.phase() {
+                // These end inside the request, with an answer.
+                Phase::Uploading | Phase::Waiting => {}
+                Phase::ReadingHead => return Poll::Ready(End::HeadTooSlow),
+                Phase::Sending => return Poll::Ready(End::Broken),
+                Phase::Resting | Phase::Lingering | Phase::Tunnel => {
+                    return Poll::Ready(End::Silent);
+                }
+            }
         }
         if client.take_fold() && client.is_resting() {
             return Poll::Ready(End::Folded);
@@ -144,20 +154,9 @@ async fn finish(mut socket: Socket, client: &Client) {
     }
 }
 
-async fn expire(mut socket: Socket, client: &Client) {
-    match client.phase() {
-        Phase::ReadingHead => {
-            client.clear_expired();
-            refuse(&mut socket, client, Refusal::ClientTooSlow).await;
-        }
-        // A close would look like the whole answer where nothing else marks its end.
-        Phase::Sending => socket.reset_on_drop(),
-        _ => {}
-    }
-}
-
 /// Answers a head that never became a request, and takes care that the answer isn't overtaken by a reset.
 async fn refuse(socket: &mut Socket, client: &Client, refusal: Refusal) {
+    client.clear_expired();
     socket.take_refused();
     client.set_unread();
     client.enter(Phase::Sending);

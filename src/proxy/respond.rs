@@ -62,6 +62,12 @@ fn check(request: &Request<Incoming>, client: &Client) -> Result<Checked, Refusa
     if size + target.len() > limits.header_bytes || headers.len() > limits.header_count {
         return Err(Refusal::HeaderTooLarge);
     }
+    let is_origin = uri.authority().is_none() && target.starts_with('/');
+    let is_absolute = matches!(uri.scheme_str(), Some("http" | "https"));
+    let is_asterisk = target == "*" && *request.method() == Method::OPTIONS;
+    if !(is_origin || is_absolute || is_asterisk) {
+        return Err(Refusal::BadRequest("the request's target is none"));
+    }
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
         (Some(host), None) => host.to_str().map_err(|_| BAD_HOST)?,

@@ -242,7 +242,7 @@ fn an_app_that_refuses_a_large_body_early_is_heard() {
             "{answer}"
         );
         assert!(answer.ends_with("big"), "{answer}");
-        client.stream.shutdown(Shutdown::Both).unwrap();
+        let _already_reset = client.stream.shutdown(Shutdown::Both);
     });
 }
 

@@ -9,4 +9,7 @@ mod forwarding;
 mod framing;
 mod hops;
 mod lifecycle;
+mod limits;
+mod smuggling;
 mod support;
+mod tunnels;
