@@ -85,7 +85,7 @@ class Bench:
         return path
 
     def start(self, command, port):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=None)
         self.processes.append(process)
         wait_for(port)
         return process.pid
@@ -105,7 +105,7 @@ class Bench:
         config = self.write(
             f"{name}.conf",
             f"""
-worker_processes {workers}; daemon off; pid {directory}/pid; error_log /dev/null;
+worker_processes {workers}; daemon off; pid {directory}/pid; error_log /dev/stderr crit;
 events {{ worker_connections 16384; }}
 http {{
   access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000000; keepalive_timeout 300;
@@ -149,7 +149,7 @@ http {{
         config = self.write("haproxy.cfg", f"""
 global
   nbthread 2
-  maxconn 16384
+  maxconn 8192
 defaults
   mode http
   timeout connect 5s

@@ -10,6 +10,7 @@ use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::client::{Client, Phase};
 use super::refusal::Refusal;
@@ -38,35 +39,54 @@ pub(super) fn http(limits: &Limits) -> http1::Builder {
 }
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(stream: Stream, client: Arc<Client>, http: http1::Builder) {
+///
+/// An `async fn` would keep its arguments twice, once as given and once as used; what rests has to be small.
+pub(super) fn serve(
+    stream: Stream,
+    client: Arc<Client>,
+    permit: Option<OwnedSemaphorePermit>,
+) -> impl Future<Output = ()> {
+    let socket = Socket::new(stream, Arc::clone(&client));
+    async move {
+        let _held_until_the_end = permit;
+        converse(socket, &client).await;
+        client.end();
+    }
+}
+
+async fn converse(mut socket: Socket, client: &Arc<Client>) {
     poll_fn(|cx| {
         client.set_waker(cx.waker());
         Poll::Ready(())
     })
     .await;
-    let mut socket = Socket::new(stream, Arc::clone(&client));
     loop {
         let service = {
-            let client = Arc::clone(&client);
+            let client = Arc::clone(client);
             service_fn(move |request| {
                 let client = Arc::clone(&client);
                 async move { Ok::<_, Infallible>(respond(client, request).await) }
             })
         };
-        // In a box, so that a connection that rests is as small as its socket.
-        let mut conversation = Box::new(http.serve_connection(TokioIo::new(socket), service));
-        let end = poll_fn(|cx| poll_conversation(&mut conversation, &client, cx)).await;
+        // In a box, as what comes after is: a connection that rests is to be as small as its socket.
+        let mut conversation = {
+            let http = &client.gate.http;
+            Box::new(http.serve_connection(TokioIo::new(socket), service))
+        };
+        let end = poll_fn(|cx| poll_conversation(&mut conversation, client, cx)).await;
         let parts = conversation.into_parts();
         socket = parts.io.into_inner();
         socket.unread(parts.read_buf);
         match end {
             End::Folded => {
-                if !rests(&socket, &client).await {
+                if !rests(&socket, client).await {
                     return;
                 }
             }
-            End::Finished => return finish(socket, &client).await,
-            End::HeadTooSlow => return refuse(&mut socket, &client, Refusal::ClientTooSlow).await,
+            End::Finished => return Box::pin(finish(socket, client)).await,
+            End::HeadTooSlow => {
+                return Box::pin(refuse(&mut socket, client, Refusal::ClientTooSlow)).await;
+            }
             End::Silent => return,
             End::Broken => return socket.reset_on_drop(),
         }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use hyper::server::conn::http1;
 use tokio::sync::Semaphore;
 
 use super::challenges::Challenges;
+use super::connection;
 use super::routes::{App, Routes};
 use super::settings::Settings;
 
@@ -14,6 +16,8 @@ use super::settings::Settings;
 pub struct Gate {
     pub(super) challenges: Arc<Challenges>,
     pub(super) settings: Settings,
+    /// How requests are read under these settings.
+    pub(super) http: http1::Builder,
     routes: ArcSwap<Routes>,
     /// One permit per open client connection.
     pub(super) connections: Arc<Semaphore>,
@@ -28,6 +32,7 @@ impl Gate {
         Arc::new(Self {
             connections: permits(settings.limits.connections.max(1)),
             tunnels: permits(settings.limits.tunnels),
+            http: connection::http(&settings.limits),
             challenges,
             settings,
             routes: ArcSwap::from_pointee(routes),

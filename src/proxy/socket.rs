@@ -36,11 +36,14 @@ impl Socket {
 
     /// Puts back what was read too early.
     pub(super) fn unread(&mut self, bytes: Bytes) {
-        if self.again.is_empty() {
-            self.again = bytes;
-        } else if !bytes.is_empty() {
-            self.again = [bytes.as_ref(), self.again.as_ref()].concat().into();
+        // An empty piece would still pin the buffer it was cut from.
+        if bytes.is_empty() {
+            return;
         }
+        self.again = match self.again.is_empty() {
+            true => bytes,
+            false => [bytes.as_ref(), self.again.as_ref()].concat().into(),
+        };
     }
 
     /// The status with which a head was refused.

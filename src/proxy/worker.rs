@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use hyper::server::conn::http1;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio_util::task::TaskTracker;
@@ -42,16 +41,15 @@ impl Worker {
     /// Serves until it is told to stop, or has drained.
     pub(super) async fn run(mut self) -> io::Result<()> {
         let tracker = TaskTracker::new();
-        let http = connection::http(&self.gate.settings.limits);
         let (arrivals, arrived) = mpsc::unbounded_channel();
         for acceptor in std::mem::take(&mut self.acceptors) {
             let listening = Listening::new(acceptor)?;
             let gate = Arc::clone(&self.gate);
             let mut orders = self.orders.clone();
             let connections = tracker.clone();
-            let (http, arrivals) = (http.clone(), arrivals.clone());
+            let arrivals = arrivals.clone();
             tracker.spawn(async move {
-                let accepting = accept(&listening, &gate, &connections, &http, &arrivals);
+                let accepting = accept(&listening, &gate, &connections, &arrivals);
                 tokio::select! {
                     biased;
                     _told = orders.wait_for(|order| *order != Order::Serve) => {}
@@ -170,7 +168,6 @@ async fn accept(
     listening: &Listening,
     gate: &Arc<Gate>,
     connections: &TaskTracker,
-    http: &http1::Builder,
     arrivals: &mpsc::UnboundedSender<Arc<Client>>,
 ) -> std::convert::Infallible {
     let port = listening.port();
@@ -183,12 +180,7 @@ async fn accept(
                 let client = Arc::new(Client::new(Arc::clone(gate), address, port));
                 // The tick ends only with the thread.
                 let _watched = arrivals.send(Arc::clone(&client));
-                let http = http.clone();
-                connections.spawn(async move {
-                    connection::serve(stream, Arc::clone(&client), http).await;
-                    client.end();
-                    drop(permit);
-                });
+                connections.spawn(connection::serve(stream, client, permit));
             }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
