@@ -1,6 +1,5 @@
 //! Serves one client connection from its first byte to its last: HTTP by hyper's server half, then perhaps a tunnel.
 
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -63,10 +62,7 @@ async fn converse(mut socket: Socket, client: &Arc<Client>) {
     loop {
         let service = {
             let client = Arc::clone(client);
-            service_fn(move |request| {
-                let client = Arc::clone(&client);
-                async move { Ok::<_, Infallible>(respond(client, request).await) }
-            })
+            service_fn(move |request| respond(Arc::clone(&client), request))
         };
         // In a box, as what comes after is: a connection that rests is to be as small as its socket.
         let mut conversation = {

@@ -6,34 +6,32 @@ use std::task::Poll;
 
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
-use hyper::body::{Body, Incoming};
+use http::{Response, StatusCode};
+use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
 
 use super::answer_head::AnswerHead;
+use super::check::Checked;
 use super::client::{Client, Phase};
 use super::exchange::{Exchange, ExchangeError};
-use super::headers::{self, ConnectionOptions, Framing, Origin, RequestHead};
+use super::headers::{self, Framing, Origin, RequestHead};
 use super::link::Link;
 use super::peer::Peer;
 use super::pool;
 use super::refusal::Refusal;
 use super::reply::Reply;
-use super::respond::{Checked, refused, switching};
+use super::respond::{refused, switching};
 use super::routes::App;
 
 /// Passes a request on and gives back the answer.
 pub(super) async fn forward(
     client: &Arc<Client>,
     app: &App,
-    request: Request<Incoming>,
-    checked: Checked,
+    parts: &Parts,
+    checked: &Checked<'_>,
+    body: Option<Incoming>,
 ) -> Response<Reply> {
-    let (parts, body) = request.into_parts();
-    let body = (!body.is_end_stream()).then_some(body);
-    let connection = ConnectionOptions::of(&parts.headers);
-    let upgrade = connection.upgrades() && parts.headers.contains_key(header::UPGRADE);
-    let tunnel = if upgrade {
+    let tunnel = if checked.upgrade {
         match Arc::clone(&client.gate.tunnels).try_acquire_owned() {
             Ok(permit) => Some(permit),
             Err(_) => return refused(Refusal::TooManyTunnels, &parts.headers, client),
@@ -44,10 +42,8 @@ pub(super) async fn forward(
     let journey = Journey {
         client,
         app,
-        parts: &parts,
-        connection: &connection,
-        checked: &checked,
-        upgrade,
+        parts,
+        checked,
     };
     match journey.answer(body).await {
         Ok((mut exchange, head)) => {
@@ -92,9 +88,7 @@ struct Journey<'a> {
     client: &'a Arc<Client>,
     app: &'a App,
     parts: &'a Parts,
-    connection: &'a ConnectionOptions,
-    checked: &'a Checked,
-    upgrade: bool,
+    checked: &'a Checked<'a>,
 }
 
 impl Journey<'_> {
@@ -160,8 +154,8 @@ impl Journey<'_> {
                 uri: &self.parts.uri,
                 host: self.checked.host.as_bytes(),
                 headers: &self.parts.headers,
-                connection: self.connection,
-                upgrade: self.upgrade,
+                connection: &self.checked.connection,
+                upgrade: self.checked.upgrade,
                 framing: self.checked.framing,
             },
             &Origin {

@@ -103,9 +103,11 @@ impl Link {
     pub(super) fn settle(&mut self) {
         self.out.clear();
         self.written = 0;
-        self.next_read = SMALL_READ;
-        // An empty buffer still pins what it was cut from.
-        self.read = BytesMut::new();
+        // A small buffer is kept: most answers fit, and it is used in place once they have been sent. A large one isn't worth its memory.
+        if self.next_read > SMALL_READ {
+            self.read = BytesMut::new();
+            self.next_read = SMALL_READ;
+        }
     }
 }
 

@@ -5,12 +5,13 @@
 //!
 //! - `server` starts the threads, `worker` is one of them: it accepts, ticks and drains;
 //! - `connection` serves one client with hyper's server half; `client` is what is known of it, `socket` its watched stream;
-//! - `respond` checks a request and answers challenges; `forward` passes the others on;
+//! - `respond` answers challenges and what `check` refuses; `forward` passes the others on;
 //! - `exchange` is one request on one upstream connection (`link`), of which `pool` keeps the resting ones and `peer` the addresses;
 //! - `headers`, `answer_head` and `transfer` are HTTP/1.1 itself, and pure.
 
 pub mod answer_head;
 pub mod challenges;
+mod check;
 mod client;
 mod clock;
 mod connection;

@@ -1,6 +1,6 @@
 //! Which app a `Host` belongs to: exactly, then by leading wildcard, then the default app (RFC 9110 7.4: otherwise 421).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -25,10 +25,27 @@ pub struct Route {
 /// All apps of a gate.
 #[derive(Debug, Default)]
 pub struct Routes {
-    exact: HashMap<Box<str>, Arc<App>>,
+    exact: Table,
     /// By what follows the `*.`.
-    wildcard: HashMap<Box<str>, Arc<App>>,
+    wildcard: Table,
     default: Option<Arc<App>>,
+}
+
+/// Apps by name, in order. Nobody but the operator puts names in, so there is nothing to gain from a keyed hash, which costs more.
+#[derive(Debug, Default)]
+struct Table(Vec<(Box<str>, Arc<App>)>);
+
+impl Table {
+    fn new(names: BTreeMap<Box<str>, Arc<App>>) -> Self {
+        Self(names.into_iter().collect())
+    }
+
+    fn get(&self, name: &str) -> Option<&Arc<App>> {
+        let at = self
+            .0
+            .binary_search_by(|(known, _)| known.as_ref().cmp(name));
+        at.ok().map(|at| &self.0[at].1)
+    }
 }
 
 /// A route as requests see it.
@@ -67,7 +84,8 @@ impl App {
 impl Routes {
     /// Of two routes with the same host, or two defaults, the first wins.
     pub fn new(routes: Vec<Route>) -> Self {
-        let mut this = Self::default();
+        let (mut exact, mut wildcard) = (BTreeMap::new(), BTreeMap::new());
+        let mut default = None;
         for route in routes {
             let app = Arc::new(App {
                 next: AtomicUsize::new(0),
@@ -79,22 +97,26 @@ impl Routes {
                     .collect(),
             });
             for host in &route.hosts {
-                let (map, name) = match host.as_str().strip_prefix("*.") {
-                    Some(parent) => (&mut this.wildcard, parent),
-                    None => (&mut this.exact, host.as_str()),
+                let (names, name) = match host.as_str().strip_prefix("*.") {
+                    Some(parent) => (&mut wildcard, parent),
+                    None => (&mut exact, host.as_str()),
                 };
-                map.entry(name.into()).or_insert_with(|| Arc::clone(&app));
+                names.entry(name.into()).or_insert_with(|| Arc::clone(&app));
             }
-            if route.is_default && this.default.is_none() {
-                this.default = Some(app);
+            if route.is_default {
+                default.get_or_insert(app);
             }
         }
-        this
+        Self {
+            exact: Table::new(exact),
+            wildcard: Table::new(wildcard),
+            default,
+        }
     }
 
     /// The app for the value of a `Host` header.
     pub(super) fn find(&self, host: &str) -> Option<&Arc<App>> {
-        if self.exact.is_empty() && self.wildcard.is_empty() {
+        if self.exact.0.is_empty() && self.wildcard.0.is_empty() {
             return self.default.as_ref();
         }
         let name = without_port(host);

@@ -104,7 +104,7 @@ impl Default for Limits {
             tunnel_idle_time: Duration::from_secs(3_600),
             idle_upstreams: 64,
             upstream_idle_time: Duration::from_secs(4),
-            warm_connections: 128,
+            warm_connections: 64,
         }
     }
 }
