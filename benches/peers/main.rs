@@ -19,7 +19,7 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use sidedoor::challenge::KeyAuthorization;
 use sidedoor::proxy::challenges::Challenges;
-use sidedoor::proxy::{Gate, Listener, Proxy, Route, Routes, Settings};
+use sidedoor::proxy::{Gate, Listener, Proxy, Route, Routes, Settings, Trust};
 use tokio_util::task::TaskTracker;
 
 fn main() {
@@ -56,6 +56,7 @@ fn ours(listen: &str, upstream: &str, threads: usize) {
         hosts: vec!["bench.example".parse().unwrap()],
         upstreams: vec![format!("http://{upstream}").parse().unwrap()],
         is_default: true,
+        trust: Trust::default(),
     };
     let gate = Gate::new(challenges, Routes::new(vec![route]), Settings::default());
     let listener = Listener::bind(&listen.parse().unwrap()).unwrap();

@@ -109,6 +109,11 @@ impl Client {
         }
     }
 
+    /// The same peer, from the beginning.
+    pub(super) fn again(&self) -> Self {
+        Self::new(Arc::clone(&self.gate), self.address, self.local_port)
+    }
+
     pub(super) fn phase(&self) -> Phase {
         Phase::ALL[usize::from(self.phase.load(Relaxed))]
     }

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
@@ -45,7 +46,18 @@ pub(super) fn serve(
     client: Arc<Client>,
     permit: Option<OwnedSemaphorePermit>,
 ) -> impl Future<Output = ()> {
-    let socket = Socket::new(stream, Arc::clone(&client));
+    serve_with(stream, Bytes::new(), client, permit)
+}
+
+/// The same, for a connection from which something has been read already.
+pub(super) fn serve_with(
+    stream: Stream,
+    ahead: Bytes,
+    client: Arc<Client>,
+    permit: Option<OwnedSemaphorePermit>,
+) -> impl Future<Output = ()> {
+    let mut socket = Socket::new(stream, Arc::clone(&client));
+    socket.unread(ahead);
     async move {
         let _held_until_the_end = permit;
         converse(socket, &client).await;

@@ -76,6 +76,8 @@ impl Link {
         loop {
             let out = &self.out[self.written..];
             if out.is_empty() && chunk.is_empty() && tail.is_empty() {
+                // TLS may still hold back what it has taken.
+                ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
                 self.out.clear();
                 self.written = 0;
                 return Poll::Ready(Ok(()));

@@ -21,6 +21,7 @@ const BACKLOG: i32 = 4_096;
 pub struct Listener {
     socket: Socket,
     address: Address,
+    proxy_protocol: bool,
 }
 
 /// Who else may listen on the same port.
@@ -66,7 +67,19 @@ impl Listener {
                 ));
             }
         };
-        Ok(Self { socket, address })
+        Ok(Self {
+            socket,
+            address,
+            proxy_protocol: false,
+        })
+    }
+
+    /// Asks every client to begin with a PROXY protocol header (version 1 or 2), which is believed. Only for listeners that nobody but a
+    /// load balancer can reach.
+    #[must_use]
+    pub fn with_proxy_protocol(mut self) -> Self {
+        self.proxy_protocol = true;
+        self
     }
 
     /// Where it listens, with the port that was taken.
@@ -82,11 +95,13 @@ impl Listener {
                 Ok(Self {
                     socket,
                     address: Address::Tcp(bound),
+                    proxy_protocol: false,
                 })
             }
             Address::Unix(path) => Ok(Self {
                 socket: unix(path)?,
                 address: address.clone(),
+                proxy_protocol: false,
             }),
         }
     }
@@ -105,14 +120,17 @@ impl Listener {
         }
         sockets.push(self.socket);
         let is_tcp = matches!(self.address, Address::Tcp(_));
+        let proxy_protocol = self.proxy_protocol;
         sockets
             .into_iter()
             .map(|socket| {
                 socket.set_nonblocking(true)?;
-                Ok(if is_tcp {
-                    Acceptor::Tcp(socket.into())
-                } else {
-                    Acceptor::Unix(socket.into())
+                Ok(Acceptor {
+                    socket: match is_tcp {
+                        true => AcceptorSocket::Tcp(socket.into()),
+                        false => AcceptorSocket::Unix(socket.into()),
+                    },
+                    proxy_protocol,
                 })
             })
             .collect()
@@ -121,7 +139,14 @@ impl Listener {
 
 /// One worker's listening socket.
 #[derive(Debug)]
-pub(super) enum Acceptor {
+pub(super) struct Acceptor {
+    pub(super) socket: AcceptorSocket,
+    /// Whether clients begin with a PROXY protocol header.
+    pub(super) proxy_protocol: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum AcceptorSocket {
     Tcp(std::net::TcpListener),
     Unix(std::os::unix::net::UnixListener),
 }
@@ -183,7 +208,7 @@ mod tests {
         let address = listener.address().clone();
         assert_ne!(address, any_port());
         for acceptor in listener.split(3).unwrap() {
-            let Acceptor::Tcp(socket) = acceptor else {
+            let AcceptorSocket::Tcp(socket) = acceptor.socket else {
                 panic!("not TCP");
             };
             assert_eq!(Address::Tcp(socket.local_addr().unwrap()), address);

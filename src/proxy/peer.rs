@@ -11,6 +11,7 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::upstream::{Upstream, UpstreamHost};
 
 use super::stream::Stream;
+use super::trust::{Tls, Trust};
 
 /// How long a resolver's answer is used. System resolvers don't tell the record's own lifetime.
 const RESOLVED_FOR: Duration = Duration::from_secs(10);
@@ -29,13 +30,27 @@ pub(super) struct Peer {
     /// Milliseconds since the process began, before which it is asked only if nobody else is left.
     paused_until: AtomicU64,
     resolved: Mutex<Option<(Instant, Vec<SocketAddr>)>>,
+    /// How TLS is spoken to it, or why it can't be.
+    tls: Option<Result<Tls, String>>,
 }
 
 impl Peer {
-    pub(super) fn new(upstream: Upstream) -> Self {
+    pub(super) fn new(upstream: Upstream, trust: &Trust) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
             id: NEXT.fetch_add(1, Relaxed),
+            tls: match &upstream {
+                Upstream::Tcp {
+                    host, tls: true, ..
+                } => {
+                    let name = match host {
+                        UpstreamHost::Ip(address) => address.to_string(),
+                        UpstreamHost::Name(name) => name.clone(),
+                    };
+                    Some(Tls::new(name, trust).map_err(|error| error.to_string()))
+                }
+                _ => None,
+            },
             upstream,
             failures: AtomicU32::new(0),
             paused_until: AtomicU64::new(0),
@@ -63,39 +78,25 @@ impl Peer {
 
     /// Connects, within the time given for each address.
     pub(super) async fn connect(&self, limit: Duration) -> io::Result<Stream> {
-        match &self.upstream {
-            Upstream::Unix(path) => within(limit, UnixStream::connect(path))
-                .await
-                .map(Stream::Unix),
-            Upstream::Tcp { tls: true, .. } => Err(io::ErrorKind::Unsupported.into()),
-            Upstream::Tcp {
-                host: UpstreamHost::Ip(address),
-                port,
-                ..
-            } => self.connect_tcp(&[(*address, *port).into()], limit).await,
-            Upstream::Tcp {
-                host: UpstreamHost::Name(name),
-                port,
-                ..
-            } => {
-                let addresses = self.resolve(name, *port, limit).await?;
-                self.connect_tcp(&addresses, limit).await
+        let (host, port) = match &self.upstream {
+            Upstream::Unix(path) => {
+                let stream = within(limit, UnixStream::connect(path)).await?;
+                return Ok(Stream::Unix(stream));
             }
-        }
-    }
-
-    async fn connect_tcp(&self, addresses: &[SocketAddr], limit: Duration) -> io::Result<Stream> {
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
-        for address in addresses {
-            match within(limit, TcpStream::connect(address)).await {
-                Ok(stream) => {
-                    stream.set_nodelay(true)?;
-                    return Ok(Stream::Tcp(stream));
-                }
-                Err(error) => last = error,
+            Upstream::Tcp { host, port, .. } => (host, *port),
+        };
+        let stream = match host {
+            UpstreamHost::Ip(address) => connect_tcp(&[(*address, port).into()], limit).await?,
+            UpstreamHost::Name(name) => {
+                let addresses = self.resolve(name, port, limit).await?;
+                connect_tcp(&addresses, limit).await?
             }
+        };
+        match &self.tls {
+            None => Ok(Stream::Tcp(stream)),
+            Some(Ok(tls)) => within(limit, tls.connect(stream)).await,
+            Some(Err(reason)) => Err(io::Error::other(reason.clone())),
         }
-        Err(last)
     }
 
     async fn resolve(&self, name: &str, port: u16, limit: Duration) -> io::Result<Vec<SocketAddr>> {
@@ -120,6 +121,20 @@ impl Peer {
             Err(error) => known.map(|(_, addresses)| addresses).ok_or(error),
         }
     }
+}
+
+async fn connect_tcp(addresses: &[SocketAddr], limit: Duration) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
+    for address in addresses {
+        match within(limit, TcpStream::connect(address)).await {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {

@@ -87,7 +87,9 @@ fn read_line(line: &str) -> Result<Told, Malformed> {
             source: (source, from).into(),
             destination: (destination, to).into(),
         }),
-        _ => Err(Malformed("its line doesn't name two addresses and two ports")),
+        _ => Err(Malformed(
+            "its line doesn't name two addresses and two ports",
+        )),
     }
 }
 
@@ -181,7 +183,11 @@ mod tests {
             ("PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n", Told::Nothing),
         ] {
             let with_more = format!("{line}GET / HTTP/1.1\r\n");
-            assert_eq!(read(with_more.as_bytes()), Ok(Some((expected, line.len()))), "{line}");
+            assert_eq!(
+                read(with_more.as_bytes()),
+                Ok(Some((expected, line.len()))),
+                "{line}"
+            );
             for end in 0..line.len() {
                 assert_eq!(read(&line.as_bytes()[..end]), Ok(None), "{}", &line[..end]);
             }

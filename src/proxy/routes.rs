@@ -8,6 +8,7 @@ use crate::identifier::{AppName, DnsName};
 use crate::upstream::Upstream;
 
 use super::peer::Peer;
+use super::trust::Trust;
 
 /// One app: the names it answers to and where it is reached.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub struct Route {
     pub upstreams: Vec<Upstream>,
     /// Whether it also answers to every name that no other app has.
     pub is_default: bool,
+    /// Whose certificates its `https://` upstreams may show.
+    pub trust: Trust,
 }
 
 /// All apps of a gate.
@@ -93,7 +96,7 @@ impl Routes {
                 peers: route
                     .upstreams
                     .into_iter()
-                    .map(|upstream| Arc::new(Peer::new(upstream)))
+                    .map(|upstream| Arc::new(Peer::new(upstream, &route.trust)))
                     .collect(),
             });
             for host in &route.hosts {
@@ -155,6 +158,7 @@ mod tests {
             hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(),
             upstreams: Vec::new(),
             is_default,
+            trust: Trust::default(),
         }
     }
 

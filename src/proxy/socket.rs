@@ -115,6 +115,9 @@ impl AsyncRead for Socket {
             let piece = this.again.len().min(buf.remaining());
             buf.put_slice(&this.again[..piece]);
             this.again.advance(piece);
+            if phase == Phase::Resting {
+                this.client.enter(Phase::ReadingHead);
+            }
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();

@@ -1,8 +1,9 @@
 //! One worker thread: accepts, ticks, drains. Each has a runtime, a set of connections and a pool of its own, so that requests share nothing.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, UnixListener};
@@ -12,7 +13,8 @@ use tokio_util::task::TaskTracker;
 use super::client::Client;
 use super::connection;
 use super::gate::Gate;
-use super::listener::Acceptor;
+use super::introduction::introduced;
+use super::listener::{Acceptor, AcceptorSocket};
 use super::stream::Stream;
 use super::{clock, pool, warm};
 
@@ -127,39 +129,47 @@ fn millis_since(start: Instant) -> u64 {
 }
 
 /// A listening socket in the thread's runtime.
-enum Listening {
+struct Listening {
+    socket: ListeningSocket,
+    port: Option<u16>,
+    proxy_protocol: bool,
+}
+
+enum ListeningSocket {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
 impl Listening {
     fn new(acceptor: Acceptor) -> io::Result<Self> {
-        match acceptor {
-            Acceptor::Tcp(socket) => TcpListener::from_std(socket).map(Self::Tcp),
-            Acceptor::Unix(socket) => UnixListener::from_std(socket).map(Self::Unix),
-        }
+        let (socket, port) = match acceptor.socket {
+            AcceptorSocket::Tcp(socket) => {
+                let port = socket.local_addr()?.port();
+                let socket = TcpListener::from_std(socket)?;
+                (ListeningSocket::Tcp(socket), Some(port))
+            }
+            AcceptorSocket::Unix(socket) => {
+                let socket = UnixListener::from_std(socket)?;
+                (ListeningSocket::Unix(socket), None)
+            }
+        };
+        Ok(Self {
+            socket,
+            port,
+            proxy_protocol: acceptor.proxy_protocol,
+        })
     }
 
-    fn poll_accept(
-        &self,
-        cx: &mut std::task::Context<'_>,
-    ) -> Poll<io::Result<(Stream, Option<std::net::IpAddr>)>> {
-        match self {
-            Self::Tcp(socket) => socket.poll_accept(cx).map_ok(|(stream, peer)| {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream, Option<IpAddr>)>> {
+        match &self.socket {
+            ListeningSocket::Tcp(socket) => socket.poll_accept(cx).map_ok(|(stream, peer)| {
                 // Small answers are never worth waiting for.
                 let _gone_already = stream.set_nodelay(true);
                 (Stream::Tcp(stream), Some(peer.ip()))
             }),
-            Self::Unix(socket) => socket
+            ListeningSocket::Unix(socket) => socket
                 .poll_accept(cx)
                 .map_ok(|(stream, _)| (Stream::Unix(stream), None)),
-        }
-    }
-
-    fn port(&self) -> Option<u16> {
-        match self {
-            Self::Tcp(socket) => socket.local_addr().ok().map(|address| address.port()),
-            Self::Unix(_) => None,
         }
     }
 }
@@ -170,17 +180,20 @@ async fn accept(
     connections: &TaskTracker,
     arrivals: &mpsc::UnboundedSender<Arc<Client>>,
 ) -> std::convert::Infallible {
-    let port = listening.port();
     let mut is_exhausted = false;
     loop {
         let (accepted, permit) = next(listening, gate).await;
         match accepted {
             Ok((stream, address)) => {
                 is_exhausted = false;
-                let client = Arc::new(Client::new(Arc::clone(gate), address, port));
+                let client = Arc::new(Client::new(Arc::clone(gate), address, listening.port));
                 // The tick ends only with the thread.
                 let _watched = arrivals.send(Arc::clone(&client));
-                connections.spawn(connection::serve(stream, client, permit));
+                if listening.proxy_protocol {
+                    connections.spawn(introduced(stream, client, permit, arrivals.clone()));
+                } else {
+                    connections.spawn(connection::serve(stream, client, permit));
+                }
             }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
@@ -203,7 +216,7 @@ async fn next(
     listening: &Listening,
     gate: &Gate,
 ) -> (
-    io::Result<(Stream, Option<std::net::IpAddr>)>,
+    io::Result<(Stream, Option<IpAddr>)>,
     Option<OwnedSemaphorePermit>,
 ) {
     loop {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sidedoor::challenge::KeyAuthorization;
 use sidedoor::proxy::challenges::{Challenges, Presented};
-use sidedoor::proxy::{Address, Gate, Listener, Proxy, Route, Routes, Settings};
+use sidedoor::proxy::{Address, Gate, Listener, Proxy, Route, Routes, Settings, Trust};
 
 /// Nothing that is waited for takes longer, unless it is broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -271,9 +271,13 @@ impl Site {
     }
 
     pub(crate) fn with(routes: Vec<Route>, settings: Settings) -> Self {
+        let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
+        Self::listening(listener, routes, settings)
+    }
+
+    pub(crate) fn listening(listener: Listener, routes: Vec<Route>, settings: Settings) -> Self {
         let challenges = Arc::new(Challenges::default());
         let gate = Gate::new(Arc::clone(&challenges), Routes::new(routes), settings);
-        let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
         let Address::Tcp(address) = *listener.address() else {
             panic!("not TCP");
         };
@@ -316,6 +320,7 @@ pub(crate) fn route_to(apps: &[&App]) -> Route {
             .map(|app| format!("http://{}", app.address).parse().unwrap())
             .collect(),
         is_default: true,
+        trust: Trust::default(),
     }
 }
 

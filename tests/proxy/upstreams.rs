@@ -1,0 +1,206 @@
+//! Where an app is reached: TLS, unix sockets, names, several addresses.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::crypto::aws_lc_rs;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use sidedoor::proxy::{Route, Settings, Trust};
+
+use crate::support::{App, Site, route_to};
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
+
+/// An app that speaks TLS, with a certificate of its own making.
+struct TlsApp {
+    address: SocketAddr,
+    certificate: CertificateDer<'static>,
+    stopping: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl TlsApp {
+    fn named(name: &str) -> Self {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+        let certificate = cert.der().clone();
+        let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.clone()], key)
+            .unwrap();
+        let config = Arc::new(config);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let stopping = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&stopping);
+        let thread = std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if stop.load(Ordering::SeqCst) {
+                    return;
+                }
+                answer_once(Arc::clone(&config), stream.unwrap());
+            }
+        });
+        Self {
+            address,
+            certificate,
+            stopping,
+            thread: Some(thread),
+        }
+    }
+
+    fn route(&self, host: &str, trust: Trust) -> Route {
+        let mut route = route_to(&[]);
+        let upstream = format!("https://{host}:{}", self.address.port());
+        route.upstreams = vec![upstream.parse().unwrap()];
+        route.trust = trust;
+        route
+    }
+}
+
+/// Reads a request's head and answers it, or gives up as soon as the handshake fails.
+fn answer_once(config: Arc<ServerConfig>, stream: TcpStream) {
+    stream
+        .set_read_timeout(Some(crate::support::PATIENCE))
+        .unwrap();
+    let mut stream = StreamOwned::new(ServerConnection::new(config).unwrap(), stream);
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut byte) {
+            Ok(1) => head.push(byte[0]),
+            _ => return,
+        }
+    }
+    let body = "s".repeat(100_000);
+    let _ = write!(
+        stream,
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let _ = stream.flush();
+}
+
+impl Drop for TlsApp {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        let _wakes_the_listener = TcpStream::connect(self.address);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[test]
+fn an_app_over_tls_is_asked_if_its_certificate_leads_to_a_given_root() {
+    let app = TlsApp::named("localhost");
+    let roots = Trust::Roots(vec![app.certificate.clone()]);
+    let site = Site::with(vec![app.route("localhost", roots)], Settings::default());
+    let answer = site.ask(GET);
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.ends_with("sss"), "{}", answer.len());
+}
+
+#[test]
+fn a_certificate_that_nobody_vouches_for_is_a_bad_gateway() {
+    let app = TlsApp::named("localhost");
+    let other = TlsApp::named("localhost");
+    for trust in [Trust::System, Trust::Roots(vec![other.certificate.clone()])] {
+        let site = Site::with(vec![app.route("localhost", trust)], Settings::default());
+        let answer = site.ask(GET);
+        assert!(
+            answer.starts_with("HTTP/1.1 502 Bad Gateway\r\n"),
+            "{answer}"
+        );
+    }
+}
+
+#[test]
+fn a_certificate_for_another_name_is_a_bad_gateway() {
+    let app = TlsApp::named("other.example");
+    let roots = Trust::Roots(vec![app.certificate.clone()]);
+    let site = Site::with(vec![app.route("localhost", roots)], Settings::default());
+    let answer = site.ask(GET);
+    assert!(
+        answer.starts_with("HTTP/1.1 502 Bad Gateway\r\n"),
+        "{answer}"
+    );
+}
+
+#[test]
+fn any_certificate_does_where_that_is_asked_for() {
+    let app = TlsApp::named("other.example");
+    let site = Site::with(
+        vec![app.route("127.0.0.1", Trust::Anybody)],
+        Settings::default(),
+    );
+    let answer = site.ask(GET);
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+}
+
+#[test]
+fn an_app_on_a_unix_socket_is_asked() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let serving = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = [0; 1_024];
+        let length = stream.read(&mut head).unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nunix")
+            .unwrap();
+        String::from_utf8(head[..length].to_vec()).unwrap()
+    });
+    let mut route = route_to(&[]);
+    route.upstreams = vec![format!("unix:{}", path.display()).parse().unwrap()];
+    let site = Site::with(vec![route], Settings::default());
+    assert!(site.ask(GET).ends_with("unix"));
+    assert!(serving.join().unwrap().contains("host: a.example\r\n"));
+}
+
+#[test]
+fn an_app_with_a_name_is_resolved_when_it_is_asked() {
+    let app = App::hello();
+    let mut route = route_to(&[]);
+    let upstream = format!("http://localhost:{}", app.address.port());
+    route.upstreams = vec![upstream.parse().unwrap()];
+    let site = Site::with(vec![route], Settings::default());
+    assert!(site.ask(GET).ends_with("hello"));
+}
+
+#[test]
+fn a_name_that_does_not_resolve_is_a_bad_gateway_and_stops_nobody_else() {
+    let app = App::hello();
+    let mut route = route_to(&[]);
+    route.is_default = false;
+    route.hosts = vec!["lost.example".parse().unwrap()];
+    route.upstreams = vec!["http://nowhere.invalid:80".parse().unwrap()];
+    let site = Site::with(vec![route, route_to(&[&app])], Settings::default());
+    let answer = site.ask("GET / HTTP/1.1\r\nHost: lost.example\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 50"), "{answer}");
+    assert!(site.ask(GET).ends_with("hello"));
+}
+
+#[test]
+fn several_addresses_take_turns() {
+    let apps = [App::hello(), App::hello()];
+    let site = Site::with(vec![route_to(&[&apps[0], &apps[1]])], Settings::default());
+    for _ in 0..4 {
+        assert!(site.ask(GET).ends_with("hello"));
+    }
+    for app in &apps {
+        app.saw();
+        app.saw();
+        assert!(app.saw_nothing_more());
+    }
+}
