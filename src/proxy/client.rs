@@ -149,8 +149,8 @@ impl Client {
         self.flushed.load(Relaxed) && self.phase() == Phase::Resting
     }
 
-    pub(super) fn set_unread(&self) {
-        self.unread.store(true, Relaxed);
+    pub(super) fn set_unread(&self, unread: bool) {
+        self.unread.store(unread, Relaxed);
     }
 
     pub(super) fn has_unread(&self) -> bool {

@@ -186,8 +186,10 @@ async fn finish(mut socket: Socket, client: &Client) {
 async fn refuse(socket: &mut Socket, client: &Client, refusal: Refusal) {
     client.clear_expired();
     socket.take_refused();
-    client.set_unread();
+    client.set_unread(true);
     client.enter(Phase::Sending);
+    let nothing = std::time::Duration::ZERO;
+    client.gate.nobody.count(refusal.status().as_u16(), nothing);
     let answer = refusal.bytes();
     let sent = until_expired(client, async {
         socket.write_all(&answer).await?;

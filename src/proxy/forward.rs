@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
+use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Response, StatusCode};
@@ -19,25 +20,27 @@ use super::link::Link;
 use super::peer::Peer;
 use super::pool;
 use super::refusal::Refusal;
-use super::reply::Reply;
-use super::respond::{refused, switching};
+use super::reply::Content;
 use super::routes::App;
 
 /// Passes a request on and gives back the answer.
+///
+/// # Errors
+/// What to say where there is no answer.
 pub(super) async fn forward(
     client: &Arc<Client>,
     app: &App,
     parts: &Parts,
     checked: &Checked<'_>,
     body: Option<Incoming>,
-) -> Response<Reply> {
-    let tunnel = if checked.upgrade {
-        match Arc::clone(&client.gate.tunnels).try_acquire_owned() {
-            Ok(permit) => Some(permit),
-            Err(_) => return refused(Refusal::TooManyTunnels, &parts.headers, client),
-        }
-    } else {
-        None
+) -> Result<Response<Content>, Refusal> {
+    let tunnel = match checked.upgrade {
+        true => Some(
+            Arc::clone(&client.gate.tunnels)
+                .try_acquire_owned()
+                .map_err(|_| Refusal::TooManyTunnels)?,
+        ),
+        false => None,
     };
     let journey = Journey {
         client,
@@ -45,34 +48,23 @@ pub(super) async fn forward(
         parts,
         checked,
     };
-    match journey.answer(body).await {
-        Ok((mut exchange, head)) => {
-            if head.status == StatusCode::SWITCHING_PROTOCOLS {
-                let Some(permit) = tunnel else {
-                    return refused(Refusal::BadGateway(UNASKED), &parts.headers, client);
-                };
-                exchange.link.tunnel = Some(permit);
-                client.set_tunnel(exchange.link);
-                let mut headers = head.headers;
-                headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-                return switching(headers, client);
-            }
-            client.enter(Phase::Sending);
-            if !exchange.is_sent() {
-                // Whatever the app leaves unread ends the connection with the answer.
-                client.set_unread();
-            }
-            pass_back(exchange, head, client)
-        }
-        Err(refusal) => refused(refusal, &parts.headers, client),
+    let (mut exchange, mut head) = journey.answer(body).await?;
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        exchange.link.tunnel = Some(tunnel.ok_or(Refusal::BadGateway(UNASKED))?);
+        client.set_tunnel(exchange.link);
+        let upgrade = HeaderValue::from_static("upgrade");
+        head.headers.insert(header::CONNECTION, upgrade);
+        return Ok(pass_back(head, Content::Whole(Bytes::new())));
     }
+    client.enter(Phase::Sending);
+    let content = Content::streamed(exchange, head.announced, client);
+    Ok(pass_back(head, content))
 }
 
 const UNASKED: &str = "the app switched to a protocol nobody asked for";
 
-fn pass_back(exchange: Exchange, head: AnswerHead, client: &Arc<Client>) -> Response<Reply> {
-    let reply = Reply::streamed(exchange, head.announced, Arc::clone(client));
-    let mut response = Response::new(reply);
+fn pass_back(head: AnswerHead, content: Content) -> Response<Content> {
+    let mut response = Response::new(content);
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
     if let Some(reason) = head.reason
@@ -99,6 +91,7 @@ impl Journey<'_> {
         let (link, is_fresh) = self.link(true).await?;
         match self.attempt(link, body).await {
             Err(ExchangeError::Closed(_)) if may_repeat && !is_fresh => {
+                self.client.gate.meter.retries.count();
                 let (link, _) = self.link(false).await?;
                 self.attempt(link, None).await
             }
@@ -114,6 +107,7 @@ impl Journey<'_> {
             if may_have_rested
                 && let Some(link) = poll_fn(|cx| Poll::Ready(pool::take(peer, cx))).await
             {
+                self.client.gate.meter.reuses.count();
                 return Ok((link, false));
             }
             match peer
@@ -122,6 +116,7 @@ impl Journey<'_> {
             {
                 Ok(stream) => {
                     peer.succeeded();
+                    self.client.gate.meter.connects.count();
                     return Ok((Box::new(Link::new(stream, Arc::clone(peer))), true));
                 }
                 Err(error) => {
@@ -138,6 +133,7 @@ impl Journey<'_> {
 
     fn note_failure(&self, peer: &Peer, error: &std::io::Error) {
         peer.failed();
+        self.client.gate.meter.failed_connects.count();
         tracing::warn!(app = %self.app.name, upstream = %peer.upstream, %error, "an upstream can't be reached");
     }
 

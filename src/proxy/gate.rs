@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 
 use super::challenges::Challenges;
 use super::connection;
+use super::meter::{AppMeter, Meter, Open};
 use super::routes::{App, Routes};
 use super::settings::Settings;
 
@@ -19,6 +20,9 @@ pub struct Gate {
     /// How requests are read under these settings.
     pub(super) http: http1::Builder,
     routes: ArcSwap<Routes>,
+    pub(super) meter: Meter,
+    /// Counts of requests that belong to no app.
+    pub(super) nobody: Arc<AppMeter>,
     /// One permit per open client connection.
     pub(super) connections: Arc<Semaphore>,
     /// One permit per open tunnel.
@@ -29,7 +33,10 @@ impl Gate {
     /// A gate for these tokens and apps.
     pub fn new(challenges: Arc<Challenges>, routes: Routes, settings: Settings) -> Arc<Self> {
         let permits = |limit: usize| Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
+        let meter = Meter::default();
         Arc::new(Self {
+            nobody: meter.app(None),
+            meter,
             connections: permits(settings.limits.connections.max(1)),
             tunnels: permits(settings.limits.tunnels),
             http: connection::http(&settings.limits),
@@ -42,6 +49,24 @@ impl Gate {
     /// Replaces the apps. Requests that are under way keep theirs.
     pub fn set_routes(&self, routes: Routes) {
         self.routes.store(Arc::new(routes));
+    }
+
+    /// Everything that is counted, as Prometheus reads it.
+    pub fn metrics(&self) -> String {
+        let limits = &self.settings.limits;
+        let taken = |limit: usize, free: &Semaphore| {
+            limit
+                .min(Semaphore::MAX_PERMITS)
+                .saturating_sub(free.available_permits())
+        };
+        let open = Open {
+            connections: taken(limits.connections.max(1), &self.connections),
+            tunnels: taken(limits.tunnels, &self.tunnels),
+        };
+        let mut out = String::new();
+        // Writing to a String can't fail.
+        let _ = self.meter.write(open, &mut out);
+        out
     }
 
     /// The app that answers to this `Host`.

@@ -6,6 +6,7 @@
 //! - `server` starts the threads, `worker` is one of them: it accepts, ticks and drains;
 //! - `connection` serves one client with hyper's server half; `client` is what is known of it, `socket` its watched stream;
 //! - `respond` answers challenges and what `check` refuses; `forward` passes the others on;
+//! - `record` is what is remembered of a request for `meter` and `access_log`;
 //! - `exchange` is one request on one upstream connection (`link`), of which `pool` keeps the resting ones and `peer` the addresses;
 //! - `headers`, `answer_head` and `transfer` are HTTP/1.1 itself, and pure.
 
@@ -22,10 +23,12 @@ pub mod headers;
 mod introduction;
 mod link;
 mod listener;
+mod meter;
 mod network;
 mod peer;
 mod pool;
 pub mod proxy_protocol;
+mod record;
 mod refusal;
 mod reply;
 mod respond;

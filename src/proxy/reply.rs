@@ -2,7 +2,6 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -11,16 +10,18 @@ use http_body::{Body, Frame, SizeHint};
 use super::client::Client;
 use super::exchange::Exchange;
 use super::pool;
+use super::record::Record;
 
 /// The body of an answer.
 #[derive(Debug)]
 pub(super) struct Reply {
     content: Content,
-    client: Arc<Client>,
+    record: Record,
 }
 
+/// What a body is made of.
 #[derive(Debug)]
-enum Content {
+pub(super) enum Content {
     /// Our own.
     Whole(Bytes),
     /// Streamed from an upstream; gone once it has been read to its end.
@@ -29,33 +30,28 @@ enum Content {
     Announced(u64),
 }
 
-impl Reply {
-    /// An answer of our own.
-    pub(super) fn whole(bytes: Bytes, client: Arc<Client>) -> Self {
-        Self {
-            content: Content::Whole(bytes),
-            client,
-        }
-    }
-
+impl Content {
     /// An upstream's answer. `announced` is the length of a body that isn't sent.
-    pub(super) fn streamed(
-        exchange: Exchange,
-        announced: Option<u64>,
-        client: Arc<Client>,
-    ) -> Self {
-        let content = if exchange.transfer().has_ended() {
-            finish(exchange, &client);
-            announced.map_or(Content::Streamed(None), Content::Announced)
-        } else {
-            Content::Streamed(Some(exchange))
-        };
-        Self { content, client }
+    pub(super) fn streamed(exchange: Exchange, announced: Option<u64>, client: &Client) -> Self {
+        if !exchange.transfer().has_ended() {
+            return Self::Streamed(Some(exchange));
+        }
+        finish(exchange, client);
+        announced.map_or(Self::Streamed(None), Self::Announced)
+    }
+}
+
+impl Reply {
+    pub(super) fn new(content: Content, record: Record) -> Self {
+        Self { content, record }
     }
 }
 
 /// The exchange is over: its link serves the next one, or is closed.
 fn finish(exchange: Exchange, client: &Client) {
+    if exchange.is_sent() {
+        client.set_unread(false);
+    }
     if exchange.is_reusable() {
         pool::put(exchange.link, &client.gate.settings.limits);
     }
@@ -70,21 +66,20 @@ impl Body for Reply {
         cx: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = &mut *self;
-        let streamed = match &mut this.content {
+        let frame = match &mut this.content {
             Content::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
-                return Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))));
+                (!bytes.is_empty()).then(|| Ok(Frame::data(bytes)))
             }
-            Content::Announced(_) => return Poll::Ready(None),
-            Content::Streamed(streamed) => streamed,
+            Content::Announced(_) | Content::Streamed(None) => None,
+            Content::Streamed(streamed @ Some(_)) => {
+                ready!(poll_streamed(streamed, &this.record.client, cx))
+            }
         };
-        let Some(exchange) = streamed else {
-            return Poll::Ready(None);
-        };
-        let frame = ready!(exchange.poll_frame(cx));
-        let is_over = !matches!(frame, Some(Ok(_))) || exchange.transfer().has_ended();
-        if is_over && let Some(exchange) = streamed.take() {
-            finish(exchange, &this.client);
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            this.record.sent += data.len() as u64;
         }
         Poll::Ready(frame)
     }
@@ -110,8 +105,24 @@ impl Body for Reply {
     }
 }
 
+fn poll_streamed(
+    streamed: &mut Option<Exchange>,
+    client: &Client,
+    cx: &mut Context<'_>,
+) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    let Some(exchange) = streamed else {
+        return Poll::Ready(None);
+    };
+    let frame = ready!(exchange.poll_frame(cx));
+    let is_over = !matches!(frame, Some(Ok(_))) || exchange.transfer().has_ended();
+    if is_over && let Some(exchange) = streamed.take() {
+        finish(exchange, client);
+    }
+    Poll::Ready(frame)
+}
+
 impl Drop for Reply {
     fn drop(&mut self) {
-        self.client.answered();
+        self.record.client.answered();
     }
 }

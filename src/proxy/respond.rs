@@ -4,10 +4,9 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response};
 use hyper::body::{Body, Incoming};
 
 use crate::challenge;
@@ -16,8 +15,9 @@ use super::challenges::{Answer, Visit};
 use super::check::check;
 use super::client::{Client, Phase};
 use super::forward::forward;
+use super::record::Record;
 use super::refusal::Refusal;
-use super::reply::Reply;
+use super::reply::{Content, Reply};
 
 /// Answers one request.
 pub(super) async fn respond(
@@ -26,22 +26,43 @@ pub(super) async fn respond(
 ) -> Result<Response<Reply>, Infallible> {
     client.enter(Phase::Waiting);
     let (request, body) = request.into_parts();
+    let mut record = Record::new(client, &request);
+    let answer = match decide(&mut record, &request, body).await {
+        Ok(answer) => answer,
+        Err(refusal) => {
+            if refusal.closes() {
+                record.client.set_unread(true);
+            }
+            refusal.answer(&request.headers).map(Content::Whole)
+        }
+    };
+    record.status = answer.status().as_u16();
+    Ok(answer.map(|content| Reply::new(content, record)))
+}
+
+async fn decide(
+    record: &mut Record,
+    request: &Parts,
+    body: Incoming,
+) -> Result<Response<Content>, Refusal> {
     let length = body.size_hint().exact();
-    let checked = match check(&request, length, &client.gate.settings.limits) {
-        Ok(checked) => checked,
-        Err(refusal) => return Ok(refuse(refusal, &request, &body, &client)),
-    };
-    if let Some(answer) = asked_for(&request, &client) {
-        return Ok(answer_challenge(&answer, &request, &body, client));
+    if !body.is_end_stream() {
+        // Until somebody has read it.
+        record.client.set_unread(true);
     }
-    let Some(app) = client.gate.app(checked.host) else {
-        return Ok(refuse(Refusal::UnknownHost, &request, &body, &client));
-    };
+    let checked = check(request, length, &record.client.gate.settings.limits)?;
+    if let Some(answer) = asked_for(request, &record.client) {
+        answer.visited(visit(request, &record.client));
+        return Ok(challenge_answer(&answer));
+    }
+    let gate = &record.client.gate;
+    let app = gate.app(checked.host).ok_or(Refusal::UnknownHost)?;
+    let app = record.app.insert(app);
     if app.peers.is_empty() {
-        return Ok(refuse(Refusal::NothingHere, &request, &body, &client));
+        return Err(Refusal::NothingHere);
     }
     let body = (!body.is_end_stream()).then_some(body);
-    Ok(forward(&client, &app, &request, &checked, body).await)
+    forward(&record.client, app, request, &checked, body).await
 }
 
 /// The answer to a challenge, if that is what is asked for. Only a path under the prefix touches the map.
@@ -50,23 +71,20 @@ fn asked_for(request: &Parts, client: &Client) -> Option<Arc<Answer>> {
     if !matches!(request.method, Method::GET | Method::HEAD) {
         return None;
     }
-    client.gate.challenges.answer(token)
+    let answer = client.gate.challenges.answer(token);
+    let meter = &client.gate.meter;
+    match answer {
+        Some(_) => meter.challenges_answered.count(),
+        None => meter.challenges_unknown.count(),
+    }
+    answer
 }
 
-fn answer_challenge(
-    answer: &Answer,
-    request: &Parts,
-    body: &Incoming,
-    client: Arc<Client>,
-) -> Response<Reply> {
-    answer.visited(visit(request, &client));
-    if !body.is_end_stream() {
-        client.set_unread();
-    }
+fn challenge_answer(answer: &Answer) -> Response<Content> {
     let text = answer.body();
     let length = text.len();
     // The server half leaves a body out for HEAD, and keeps the length.
-    let mut response = Response::new(Reply::whole(text, client));
+    let mut response = Response::new(Content::Whole(text));
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,
@@ -93,7 +111,7 @@ fn visit(request: &Parts, client: &Client) -> Visit {
 }
 
 /// Whom the peer speaks for: the last address in `X-Forwarded-For` that isn't itself one of the trusted.
-fn client_address(request: &Parts, client: &Client) -> Option<IpAddr> {
+pub(super) fn client_address(request: &Parts, client: &Client) -> Option<IpAddr> {
     if !client.trusted {
         return client.address;
     }
@@ -113,39 +131,4 @@ fn client_address(request: &Parts, client: &Client) -> Option<IpAddr> {
         }
     }
     found
-}
-
-/// Our own answer to a request that isn't passed on.
-fn refuse(
-    refusal: Refusal,
-    request: &Parts,
-    body: &Incoming,
-    client: &Arc<Client>,
-) -> Response<Reply> {
-    if !body.is_end_stream() {
-        client.set_unread();
-    }
-    refused(refusal, &request.headers, client)
-}
-
-/// Our own answer, where the request's body has been seen to.
-pub(super) fn refused(
-    refusal: Refusal,
-    request: &http::HeaderMap,
-    client: &Arc<Client>,
-) -> Response<Reply> {
-    if refusal.closes() {
-        client.set_unread();
-    }
-    refusal
-        .answer(request)
-        .map(|body: Bytes| Reply::whole(body, Arc::clone(client)))
-}
-
-/// A 101 has no body, and ends HTTP on the connection.
-pub(super) fn switching(headers: http::HeaderMap, client: &Arc<Client>) -> Response<Reply> {
-    let mut response = Response::new(Reply::whole(Bytes::new(), Arc::clone(client)));
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    *response.headers_mut() = headers;
-    response
 }

@@ -1,12 +1,14 @@
 //! Which app a `Host` belongs to: exactly, then by leading wildcard, then the default app (RFC 9110 7.4: otherwise 421).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use crate::identifier::{AppName, DnsName};
 use crate::upstream::Upstream;
 
+use super::gate::Gate;
+use super::meter::AppMeter;
 use super::peer::Peer;
 use super::trust::Trust;
 
@@ -57,9 +59,16 @@ pub(super) struct App {
     pub(super) name: AppName,
     pub(super) peers: Vec<Arc<Peer>>,
     next: AtomicUsize,
+    /// The gate's counts for an app of this name, which outlive the routes. Looked up once.
+    meter: OnceLock<Arc<AppMeter>>,
 }
 
 impl App {
+    pub(super) fn meter(&self, gate: &Gate) -> &Arc<AppMeter> {
+        let counts = || gate.meter.app(Some(&self.name));
+        self.meter.get_or_init(counts)
+    }
+
     /// The upstreams in the order in which they are to be tried: each request begins with another one, and those that have failed lately come last.
     pub(super) fn in_turn(&self) -> impl Iterator<Item = &Arc<Peer>> {
         let count = self.peers.len();
@@ -92,6 +101,7 @@ impl Routes {
         for route in routes {
             let app = Arc::new(App {
                 next: AtomicUsize::new(0),
+                meter: OnceLock::new(),
                 name: route.app,
                 peers: route
                     .upstreams

@@ -1,7 +1,9 @@
 //! What a gate allows and whom it believes. The defaults are safe to run with.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::access_log::AccessLog;
 use super::network::Network;
 
 /// How a gate behaves towards everybody.
@@ -13,6 +15,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<Network>,
     /// Whether `Forwarded` (RFC 7239) is written to upstreams. One that a trusted peer sent is added to in any case.
     pub forwarded: bool,
+    /// Where a line per request goes; nowhere unless given.
+    pub access_log: Option<Arc<AccessLog>>,
 }
 
 impl Default for Settings {
@@ -21,6 +25,7 @@ impl Default for Settings {
             limits: Limits::default(),
             trusted_proxies: Network::LOOPBACK.to_vec(),
             forwarded: false,
+            access_log: None,
         }
     }
 }

@@ -70,12 +70,14 @@ impl Worker {
         }
         pool::clear();
         warm::forget_all();
+        flush_log(&self.gate);
         Ok(())
     }
 
     /// Moves the clock on and ends what has lasted too long. Rests while there is nothing to watch.
     async fn tick(&mut self, mut arrived: mpsc::UnboundedReceiver<Arc<Client>>) {
-        let limits = self.gate.settings.limits.clone();
+        let gate = Arc::clone(&self.gate);
+        let limits = &gate.settings.limits;
         let start = Instant::now();
         let mut interval = tokio::time::interval(limits.tick());
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -113,14 +115,21 @@ impl Worker {
                         clients.push(client);
                     }
                     clients.retain(|client| {
-                        client.expire(&limits);
+                        client.expire(limits);
                         // Only we, and perhaps the list of the warm, still know it: its task has ended.
                         !client.has_ended()
                     });
-                    pool::age(&limits);
+                    pool::age(limits);
+                    flush_log(&gate);
                 }
             }
         }
+    }
+}
+
+fn flush_log(gate: &Gate) {
+    if let Some(log) = &gate.settings.access_log {
+        log.flush();
     }
 }
 

@@ -3,6 +3,7 @@
 // The doubles are test code too, though no `#[test]`.
 #![allow(clippy::unwrap_used)]
 
+mod accounts;
 mod challenge;
 mod faults;
 mod forwarding;

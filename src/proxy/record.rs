@@ -1,0 +1,56 @@
+//! What is remembered of a request until its answer is complete: for the counts, and for the access log.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::request::Parts;
+
+use super::access_log::Entry;
+use super::client::Client;
+use super::respond::client_address;
+use super::routes::App;
+
+/// nginx's status for a client that has left before there was an answer.
+const CLIENT_LEFT: u16 = 499;
+
+/// One request. Counted and logged when this is dropped, whatever has become of it.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) client: Arc<Client>,
+    pub(super) app: Option<Arc<App>>,
+    pub(super) status: u16,
+    /// Bytes of the answer's body.
+    pub(super) sent: u64,
+    begun: Instant,
+    entry: Option<Box<Entry>>,
+}
+
+impl Record {
+    pub(super) fn new(client: Arc<Client>, request: &Parts) -> Self {
+        let log = client.gate.settings.access_log.as_ref();
+        let entry = log.map(|log| Box::new(log.begin(request, client_address(request, &client))));
+        Self {
+            client,
+            app: None,
+            status: CLIENT_LEFT,
+            sent: 0,
+            begun: Instant::now(),
+            entry,
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let took = self.begun.elapsed();
+        let gate = &self.client.gate;
+        match &self.app {
+            Some(app) => app.meter(gate).count(self.status, took),
+            None => gate.nobody.count(self.status, took),
+        }
+        if let (Some(entry), Some(log)) = (&self.entry, &gate.settings.access_log) {
+            let app = self.app.as_ref().map(|app| app.name.as_str());
+            log.end(entry, app, self.status, self.sent, took);
+        }
+    }
+}
