@@ -3,7 +3,8 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use libfuzzer_sys::fuzz_target;
-use sidedoor::proxy::headers::{ConnectionOptions, Framing, Origin, RequestHead, write_request};
+use sidedoor::proxy::headers::ConnectionOptions;
+use sidedoor::proxy::request_head::{Framing, Origin, RequestHead, write_request};
 
 fuzz_target!(|fields: Vec<(&[u8], &[u8])>| {
     let mut headers = HeaderMap::new();

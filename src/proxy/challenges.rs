@@ -53,9 +53,14 @@ impl Answer {
 
     /// Notes that somebody was given the answer.
     pub fn visited(&self, visit: Visit) {
+        self.visited_with(|| visit);
+    }
+
+    /// The same, for who would rather not put the visit together if it isn't kept.
+    pub fn visited_with(&self, visit: impl FnOnce() -> Visit) {
         let mut visits = locked(&self.visits);
         if visits.len() < KEPT_VISITS {
-            visits.push(visit);
+            visits.push(visit());
         }
         drop(visits);
         self.count.send_modify(|count| *count += 1);

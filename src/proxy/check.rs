@@ -4,8 +4,9 @@ use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Version};
 
-use super::headers::{ConnectionOptions, Framing};
+use super::headers::ConnectionOptions;
 use super::refusal::Refusal;
+use super::request_head::Framing;
 use super::settings::Limits;
 
 /// What the checks have found out.

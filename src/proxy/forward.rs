@@ -15,12 +15,13 @@ use super::answer_head::AnswerHead;
 use super::check::Checked;
 use super::client::{Client, Phase};
 use super::exchange::{Exchange, ExchangeError};
-use super::headers::{self, Framing, Origin, RequestHead};
+use super::headers;
 use super::link::Link;
 use super::peer::Peer;
 use super::pool;
 use super::refusal::Refusal;
 use super::reply::Content;
+use super::request_head::{self, Framing, Origin, RequestHead};
 use super::routes::App;
 
 /// Passes a request on and gives back the answer.
@@ -144,7 +145,7 @@ impl Journey<'_> {
     ) -> Result<(Exchange, AnswerHead), ExchangeError> {
         let client = self.client;
         let settings = &client.gate.settings;
-        headers::write_request(
+        request_head::write_request(
             &RequestHead {
                 method: &self.parts.method,
                 uri: &self.parts.uri,

@@ -8,7 +8,7 @@
 //! - `respond` answers challenges and what `check` refuses; `forward` passes the others on;
 //! - `record` is what is remembered of a request for `meter` and `access_log`;
 //! - `exchange` is one request on one upstream connection (`link`), of which `pool` keeps the resting ones and `peer` the addresses;
-//! - `headers`, `answer_head` and `transfer` are HTTP/1.1 itself, and pure.
+//! - `headers`, `request_head`, `answer_head` and `transfer` are HTTP/1.1 itself, and pure.
 
 pub mod answer_head;
 pub mod challenges;
@@ -31,6 +31,7 @@ pub mod proxy_protocol;
 mod record;
 mod refusal;
 mod reply;
+pub mod request_head;
 mod respond;
 mod routes;
 mod server;

@@ -52,7 +52,7 @@ async fn decide(
     }
     let checked = check(request, length, &record.client.gate.settings.limits)?;
     if let Some(answer) = asked_for(request, &record.client) {
-        answer.visited(visit(request, &record.client));
+        answer.visited_with(|| visit(request, &record.client));
         return Ok(challenge_answer(&answer));
     }
     let gate = &record.client.gate;

@@ -120,8 +120,10 @@ impl Write for Lines {
 fn logging(format: AccessFormat, app: &App) -> (Site, Receiver<String>) {
     let (sender, lines) = channel();
     let log = AccessLog::new(format, Box::new(Lines(sender))).unwrap();
-    let mut settings = Settings::default();
-    settings.access_log = Some(Arc::new(log));
+    let mut settings = Settings {
+        access_log: Some(Arc::new(log)),
+        ..Settings::default()
+    };
     // Lines are handed over at the clock's pace.
     settings.limits.upstream_idle_time = Duration::from_millis(40);
     (Site::with(vec![route_to(&[app])], settings), lines)
