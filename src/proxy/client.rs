@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
+use std::time::Duration;
 
 use super::clock;
 use super::gate::Gate;
@@ -54,7 +55,10 @@ const FOLD: u8 = 4;
 const ENDED: u8 = 8;
 
 /// How long a client may go on sending after its last answer.
-const LINGER_MILLIS: u64 = 5_000;
+const LINGER_TIME: Duration = Duration::from_secs(5);
+
+/// How long a client that has asked for nothing yet may wait with it while we drain.
+const LAST_MOMENT: Duration = Duration::from_millis(500);
 
 /// A client connection.
 #[derive(Debug)]
@@ -73,6 +77,8 @@ pub(super) struct Client {
     signals: AtomicU8,
     /// Everything answered so far has left our buffers.
     flushed: AtomicBool,
+    /// It has had an answer, so that it may be closed between two requests.
+    served: AtomicBool,
     /// Whether bytes of a request were left unread when it was answered.
     unread: AtomicBool,
     /// It stands in the thread's list of connections that keep their buffers.
@@ -101,6 +107,7 @@ impl Client {
             since: AtomicU64::new(clock::now()),
             signals: AtomicU8::new(0),
             flushed: AtomicBool::new(true),
+            served: AtomicBool::new(false),
             unread: AtomicBool::new(false),
             is_warm: AtomicBool::new(false),
             is_used: AtomicBool::new(false),
@@ -132,6 +139,7 @@ impl Client {
     /// The answer is complete, though perhaps not yet sent.
     pub(super) fn answered(&self) {
         self.flushed.store(false, Relaxed);
+        self.served.store(true, Relaxed);
         self.enter(Phase::Resting);
     }
 
@@ -163,6 +171,11 @@ impl Client {
 
     pub(super) fn is_draining(&self) -> bool {
         self.signals.load(Relaxed) & DRAIN != 0
+    }
+
+    /// Whether it is to end as soon as HTTP lets it. Who has just come gets a moment to ask: a request may be on its way.
+    pub(super) fn is_to_end(&self) -> bool {
+        self.is_draining() && (self.served.load(Relaxed) || self.phase() != Phase::Resting)
     }
 
     /// Whether any signal has come.
@@ -215,12 +228,13 @@ impl Client {
     /// Signals the end of its time if it has been in its phase for too long.
     pub(super) fn expire(&self, limits: &Limits) {
         let limit = match self.phase() {
+            Phase::Resting if self.is_draining() => LAST_MOMENT.min(limits.idle_time),
             Phase::Resting => limits.idle_time,
             Phase::ReadingHead => limits.header_time,
             Phase::Uploading | Phase::Sending => limits.body_idle_time,
             Phase::Waiting => limits.response_time,
             Phase::Tunnel => limits.tunnel_idle_time,
-            Phase::Lingering => std::time::Duration::from_millis(LINGER_MILLIS),
+            Phase::Lingering => LINGER_TIME,
         };
         let waited = clock::now().saturating_sub(self.since.load(Relaxed));
         if u128::from(waited) >= limit.as_millis() {

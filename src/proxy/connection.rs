@@ -124,7 +124,7 @@ where
     S: HttpService<hyper::body::Incoming, ResBody = Reply>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    if client.is_draining() {
+    if client.is_to_end() {
         Pin::new(&mut *conversation).graceful_shutdown();
     }
     if let Poll::Ready(end) = Pin::new(&mut *conversation).poll(cx) {
@@ -160,7 +160,7 @@ where
 /// Waits with nothing but the socket. Says whether there is more to serve.
 async fn rests(socket: &Socket, client: &Client) -> bool {
     poll_fn(|cx| {
-        if client.is_draining() || client.is_expired() {
+        if client.is_to_end() || client.is_expired() {
             return Poll::Ready(false);
         }
         let _asked_to_fold_and_has = client.take_fold();

@@ -3,7 +3,7 @@
 //! A [`Gate`] holds what is decided (tokens, routes, settings), a [`Listener`] where clients arrive, and a [`Proxy`] the threads that
 //! bring the two together. Each thread has a runtime of its own, and requests of different threads share nothing but the gate:
 //!
-//! - `server` starts the threads, `worker` is one of them: it accepts, ticks and drains;
+//! - `server` starts the threads, `worker` is one of them: it ticks and drains, and `reception` accepts;
 //! - `connection` serves one client with hyper's server half; `client` is what is known of it, `socket` its watched stream;
 //! - `respond` answers challenges and what `check` refuses; `forward` passes the others on;
 //! - `record` is what is remembered of a request for `meter` and `access_log`;
@@ -28,6 +28,7 @@ mod network;
 mod peer;
 mod pool;
 pub mod proxy_protocol;
+mod reception;
 mod record;
 mod refusal;
 mod reply;

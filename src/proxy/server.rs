@@ -70,8 +70,17 @@ impl Proxy {
     }
 
     /// Accepts no more, lets requests finish and asks tunnels to end. What is still open at the deadline is closed.
-    pub async fn drain(mut self, deadline: Duration) {
-        self.orders.send_replace(Order::Drain);
+    pub async fn drain(self, deadline: Duration) {
+        self.end(Order::Drain, deadline).await;
+    }
+
+    /// The same, where another process has bound the same TCP ports with [`Listener::bind_beside`]: nobody who connects meanwhile is refused.
+    pub async fn hand_over(self, deadline: Duration) {
+        self.end(Order::HandOver, deadline).await;
+    }
+
+    async fn end(mut self, order: Order, deadline: Duration) {
+        self.orders.send_replace(order);
         let ended = tokio::time::timeout(deadline, self.ended.recv()).await;
         if ended.is_err() {
             tracing::warn!("the deadline has passed; what is still open is closed");

@@ -1,21 +1,16 @@
 //! One worker thread: accepts, ticks, drains. Each has a runtime, a set of connections and a pool of its own, so that requests share nothing.
 
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
 use super::client::Client;
-use super::connection;
 use super::gate::Gate;
-use super::introduction::introduced;
-use super::listener::{Acceptor, AcceptorSocket};
-use super::stream::Stream;
+use super::listener::Acceptor;
+use super::reception::{Listening, Reception};
 use super::{clock, pool, warm};
 
 /// What all workers are told.
@@ -25,6 +20,8 @@ pub(super) enum Order {
     Serve,
     /// Accept no more, finish what is under way.
     Drain,
+    /// The same, but somebody else accepts on the same port: nobody may be turned away meanwhile.
+    HandOver,
     /// End now.
     Stop,
 }
@@ -36,28 +33,19 @@ pub(super) struct Worker {
     pub(super) orders: watch::Receiver<Order>,
 }
 
-/// How long accepting pauses when there are no file descriptors or no memory left.
-const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
-
 impl Worker {
     /// Serves until it is told to stop, or has drained.
     pub(super) async fn run(mut self) -> io::Result<()> {
         let tracker = TaskTracker::new();
         let (arrivals, arrived) = mpsc::unbounded_channel();
         for acceptor in std::mem::take(&mut self.acceptors) {
-            let listening = Listening::new(acceptor)?;
-            let gate = Arc::clone(&self.gate);
-            let mut orders = self.orders.clone();
-            let connections = tracker.clone();
-            let arrivals = arrivals.clone();
-            tracker.spawn(async move {
-                let accepting = accept(&listening, &gate, &connections, &arrivals);
-                tokio::select! {
-                    biased;
-                    _told = orders.wait_for(|order| *order != Order::Serve) => {}
-                    never = accepting => match never {},
-                }
-            });
+            let reception = Reception {
+                listening: Listening::new(acceptor)?,
+                gate: Arc::clone(&self.gate),
+                connections: tracker.clone(),
+                arrivals: arrivals.clone(),
+            };
+            tracker.spawn(reception.run(self.orders.clone()));
         }
         tracker.close();
         drop(arrivals);
@@ -135,126 +123,4 @@ fn flush_log(gate: &Gate) {
 
 fn millis_since(start: Instant) -> u64 {
     start.elapsed().as_millis() as u64
-}
-
-/// A listening socket in the thread's runtime.
-struct Listening {
-    socket: ListeningSocket,
-    port: Option<u16>,
-    proxy_protocol: bool,
-}
-
-enum ListeningSocket {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
-impl Listening {
-    fn new(acceptor: Acceptor) -> io::Result<Self> {
-        let (socket, port) = match acceptor.socket {
-            AcceptorSocket::Tcp(socket) => {
-                let port = socket.local_addr()?.port();
-                let socket = TcpListener::from_std(socket)?;
-                (ListeningSocket::Tcp(socket), Some(port))
-            }
-            AcceptorSocket::Unix(socket) => {
-                let socket = UnixListener::from_std(socket)?;
-                (ListeningSocket::Unix(socket), None)
-            }
-        };
-        Ok(Self {
-            socket,
-            port,
-            proxy_protocol: acceptor.proxy_protocol,
-        })
-    }
-
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream, Option<IpAddr>)>> {
-        match &self.socket {
-            ListeningSocket::Tcp(socket) => socket.poll_accept(cx).map_ok(|(stream, peer)| {
-                // Small answers are never worth waiting for.
-                let _gone_already = stream.set_nodelay(true);
-                (Stream::Tcp(stream), Some(peer.ip()))
-            }),
-            ListeningSocket::Unix(socket) => socket
-                .poll_accept(cx)
-                .map_ok(|(stream, _)| (Stream::Unix(stream), None)),
-        }
-    }
-}
-
-async fn accept(
-    listening: &Listening,
-    gate: &Arc<Gate>,
-    connections: &TaskTracker,
-    arrivals: &mpsc::UnboundedSender<Arc<Client>>,
-) -> std::convert::Infallible {
-    let mut is_exhausted = false;
-    loop {
-        let (accepted, permit) = next(listening, gate).await;
-        match accepted {
-            Ok((stream, address)) => {
-                is_exhausted = false;
-                let client = Arc::new(Client::new(Arc::clone(gate), address, listening.port));
-                // The tick ends only with the thread.
-                let _watched = arrivals.send(Arc::clone(&client));
-                if listening.proxy_protocol {
-                    connections.spawn(introduced(stream, client, permit, arrivals.clone()));
-                } else {
-                    connections.spawn(connection::serve(stream, client, permit));
-                }
-            }
-            Err(error) if is_about_one_connection(&error) => {}
-            Err(error) => {
-                if !is_exhausted {
-                    is_exhausted = true;
-                    tracing::error!(
-                        %error,
-                        "no connection can be accepted; those that are open are served"
-                    );
-                }
-                tokio::time::sleep(EXHAUSTED_PAUSE).await;
-            }
-        }
-    }
-}
-
-/// The next connection, with its permit. The permit comes first, but is held only while there is something to accept,
-/// so that one listener's waiting doesn't take another's last permit.
-async fn next(
-    listening: &Listening,
-    gate: &Gate,
-) -> (
-    io::Result<(Stream, Option<IpAddr>)>,
-    Option<OwnedSemaphorePermit>,
-) {
-    loop {
-        // The semaphore is never closed.
-        let mut permit = Arc::clone(&gate.connections).acquire_owned().await.ok();
-        let accepted = std::future::poll_fn(|cx| {
-            if permit.is_none() {
-                return Poll::Ready(None);
-            }
-            let accepted = listening.poll_accept(cx).map(Some);
-            if accepted.is_pending() {
-                permit = None;
-            }
-            accepted
-        })
-        .await;
-        if let Some(accepted) = accepted {
-            return (accepted, permit);
-        }
-    }
-}
-
-/// Errors that leave the listening socket as good as before.
-fn is_about_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::Interrupted
-    )
 }
