@@ -67,8 +67,8 @@ impl AccessLog {
         })
     }
 
-    /// The beginning of a request's line.
-    pub(super) fn begin(&self, request: &Parts, client: Option<IpAddr>) -> Entry {
+    /// The beginning of a request's line. A head that can't be read has no request.
+    pub(super) fn begin(&self, request: Option<&Parts>, client: Option<IpAddr>) -> Entry {
         let mut line = String::with_capacity(256);
         let split = match self.format {
             AccessFormat::Json => {
@@ -136,7 +136,7 @@ pub(super) struct Entry {
     split: usize,
 }
 
-fn begin_json(request: &Parts, client: Option<IpAddr>, line: &mut String) {
+fn begin_json(request: Option<&Parts>, client: Option<IpAddr>, line: &mut String) {
     line.push_str("{\"time\":\"");
     push_now(
         line,
@@ -146,7 +146,7 @@ fn begin_json(request: &Parts, client: Option<IpAddr>, line: &mut String) {
     let client = client.map_or_else(|| "unix:".to_owned(), |address| address.to_string());
     for (key, value) in [
         ("client", client.as_bytes()),
-        ("method", request.method.as_str().as_bytes()),
+        ("method", method(request).as_bytes()),
         ("host", field(request, header::HOST)),
         ("target", target(request).as_bytes()),
         ("referer", field(request, header::REFERER)),
@@ -163,7 +163,7 @@ fn begin_json(request: &Parts, client: Option<IpAddr>, line: &mut String) {
     }
 }
 
-fn begin_combined(request: &Parts, client: Option<IpAddr>, line: &mut String) -> usize {
+fn begin_combined(request: Option<&Parts>, client: Option<IpAddr>, line: &mut String) -> usize {
     // Writing to a String can't fail.
     let _ = match client {
         Some(client) => write!(line, "{client}"),
@@ -175,10 +175,13 @@ fn begin_combined(request: &Parts, client: Option<IpAddr>, line: &mut String) ->
         format_description!("[day]/[month repr:short]/[year]:[hour]:[minute]:[second] +0000"),
     );
     line.push_str("] \"");
-    push_escaped(request.method.as_str().as_bytes(), line);
-    line.push(' ');
-    push_escaped(target(request).as_bytes(), line);
-    let _ = write!(line, " {:?}\" ", request.version);
+    if let Some(parts) = request {
+        push_escaped(method(request).as_bytes(), line);
+        line.push(' ');
+        push_escaped(target(request).as_bytes(), line);
+        let _ = write!(line, " {:?}", parts.version);
+    }
+    line.push_str("\" ");
     let split = line.len();
     line.push_str(" \"");
     push_escaped(or_dash(field(request, header::REFERER)), line);
@@ -188,18 +191,21 @@ fn begin_combined(request: &Parts, client: Option<IpAddr>, line: &mut String) ->
     split
 }
 
-fn target(request: &Parts) -> &str {
-    request
-        .uri
-        .path_and_query()
-        .map_or("*", |target| target.as_str())
+fn method(request: Option<&Parts>) -> &str {
+    request.map_or("", |request| request.method.as_str())
 }
 
-fn field(request: &Parts, name: HeaderName) -> &[u8] {
-    request
-        .headers
-        .get(name)
-        .map_or(b"", |value| value.as_bytes())
+fn target(request: Option<&Parts>) -> &str {
+    let Some(request) = request else {
+        return "";
+    };
+    let target = request.uri.path_and_query();
+    target.map_or("*", |target| target.as_str())
+}
+
+fn field(request: Option<&Parts>, name: HeaderName) -> &[u8] {
+    let value = request.and_then(|request| request.headers.get(name));
+    value.map_or(b"", |value| value.as_bytes())
 }
 
 fn or_dash(value: &[u8]) -> &[u8] {
@@ -263,7 +269,7 @@ mod tests {
             .into_parts();
         // A thread of its own, so that nobody else's time or lines are in the way.
         std::thread::spawn(move || {
-            let entry = log.begin(&request, Some("203.0.113.7".parse().unwrap()));
+            let entry = log.begin(Some(&request), Some("203.0.113.7".parse().unwrap()));
             log.end(&entry, Some("shop"), 200, 5, Duration::from_micros(1_500));
             log.flush();
         })

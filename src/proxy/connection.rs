@@ -13,6 +13,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::client::{Client, Phase};
+use super::record::Record;
 use super::refusal::Refusal;
 use super::reply::Reply;
 use super::respond::respond;
@@ -95,11 +96,14 @@ async fn converse(mut socket: Socket, client: &Arc<Client>) {
             End::HeadTooSlow => {
                 return Box::pin(refuse(&mut socket, client, Refusal::ClientTooSlow)).await;
             }
+            End::Http2 => return Box::pin(refuse(&mut socket, client, HTTP_2)).await,
             End::Silent => return,
             End::Broken => return socket.reset_on_drop(),
         }
     }
 }
+
+const HTTP_2: Refusal = Refusal::BadRequest("HTTP/2 is not spoken here");
 
 /// Why hyper's part is over.
 enum End {
@@ -107,6 +111,8 @@ enum End {
     Finished,
     /// In the middle of an answer. A close would look like its end where nothing else marks it.
     Broken,
+    /// With HTTP/2, which hyper leaves unanswered.
+    Http2,
     /// The client's time for a head is over.
     HeadTooSlow,
     /// The client's time to rest or to linger is over.
@@ -130,6 +136,7 @@ where
     if let Poll::Ready(end) = Pin::new(&mut *conversation).poll(cx) {
         return Poll::Ready(match end {
             Ok(()) => End::Finished,
+            Err(error) if error.is_parse_version_h2() => End::Http2,
             Err(error) if error.is_parse() => End::Finished,
             Err(_) if client.is_between_requests() => End::Finished,
             Err(_) => End::Broken,
@@ -169,7 +176,7 @@ async fn rests(socket: &Socket, client: &Client) -> bool {
     .await
 }
 
-async fn finish(mut socket: Socket, client: &Client) {
+async fn finish(mut socket: Socket, client: &Arc<Client>) {
     if let Some(link) = client.take_tunnel() {
         return tunnel(socket, link, client).await;
     }
@@ -183,13 +190,13 @@ async fn finish(mut socket: Socket, client: &Client) {
 }
 
 /// Answers a head that never became a request, and takes care that the answer isn't overtaken by a reset.
-async fn refuse(socket: &mut Socket, client: &Client, refusal: Refusal) {
+async fn refuse(socket: &mut Socket, client: &Arc<Client>, refusal: Refusal) {
     client.clear_expired();
     socket.take_refused();
     client.set_unread(true);
     client.enter(Phase::Sending);
-    let nothing = std::time::Duration::ZERO;
-    client.gate.nobody.count(refusal.status().as_u16(), nothing);
+    let status = refusal.status().as_u16();
+    let _counted_at_the_end = Record::of_unread(Arc::clone(client), status);
     let answer = refusal.bytes();
     let sent = until_expired(client, async {
         socket.write_all(&answer).await?;

@@ -28,7 +28,21 @@ pub(super) struct Record {
 impl Record {
     pub(super) fn new(client: Arc<Client>, request: &Parts) -> Self {
         let log = client.gate.settings.access_log.as_ref();
-        let entry = log.map(|log| Box::new(log.begin(request, client_address(request, &client))));
+        let entry =
+            log.map(|log| Box::new(log.begin(Some(request), client_address(request, &client))));
+        Self::begin(client, entry)
+    }
+
+    /// A head that can't be read, and what was answered.
+    pub(super) fn of_unread(client: Arc<Client>, status: u16) -> Self {
+        let log = client.gate.settings.access_log.as_ref();
+        let entry = log.map(|log| Box::new(log.begin(None, client.address)));
+        let mut record = Self::begin(client, entry);
+        record.status = status;
+        record
+    }
+
+    fn begin(client: Arc<Client>, entry: Option<Box<Entry>>) -> Self {
         Self {
             client,
             app: None,

@@ -16,20 +16,18 @@ use super::stream::Stream;
 pub(super) struct Socket {
     stream: Stream,
     client: Arc<Client>,
-    /// What was read before and is to be read again.
-    again: Bytes,
-    /// The status line of the bare answer with which hyper refuses a head. It is held back: we send one with a text.
-    refused: Option<[u8; STATUS_LINE]>,
+    /// What was read before and is to be read again. Rare, so it takes as little room as can be.
+    again: Option<Box<Bytes>>,
+    /// The status of the bare answer with which hyper refuses a head. It is held back: we send one with a text.
+    refused: Option<u16>,
 }
-
-const STATUS_LINE: usize = "HTTP/1.1 400".len();
 
 impl Socket {
     pub(super) fn new(stream: Stream, client: Arc<Client>) -> Self {
         Self {
             stream,
             client,
-            again: Bytes::new(),
+            again: None,
             refused: None,
         }
     }
@@ -40,19 +38,16 @@ impl Socket {
         if bytes.is_empty() {
             return;
         }
-        self.again = match self.again.is_empty() {
-            true => bytes,
-            false => [bytes.as_ref(), self.again.as_ref()].concat().into(),
+        let bytes = match self.again.take() {
+            None => bytes,
+            Some(later) => [bytes.as_ref(), later.as_ref()].concat().into(),
         };
+        self.again = Some(Box::new(bytes));
     }
 
     /// The status with which a head was refused.
     pub(super) fn refused(&self) -> Option<u16> {
-        let line = self.refused.as_ref()?;
-        std::str::from_utf8(&line[STATUS_LINE - 3..])
-            .ok()?
-            .parse()
-            .ok()
+        self.refused
     }
 
     /// From here on writes go through again.
@@ -61,7 +56,7 @@ impl Socket {
     }
 
     pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.again.is_empty() {
+        if self.again.is_none() {
             self.stream.poll_read_ready(cx)
         } else {
             Poll::Ready(Ok(()))
@@ -79,7 +74,7 @@ impl Socket {
             return false;
         }
         if self.refused.is_none() {
-            self.refused = bytes.first_chunk().copied();
+            self.refused = status_of(bytes);
         }
         self.refused.is_some()
     }
@@ -99,6 +94,12 @@ impl Socket {
     }
 }
 
+/// The status in a status line.
+fn status_of(answer: &[u8]) -> Option<u16> {
+    let digits = answer.strip_prefix(b"HTTP/1.1 ")?.first_chunk::<3>()?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
 impl AsyncRead for Socket {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -111,10 +112,13 @@ impl AsyncRead for Socket {
             // The tunnel's upstream is asked to end by telling it that the client has.
             return Poll::Ready(Ok(()));
         }
-        if !this.again.is_empty() {
-            let piece = this.again.len().min(buf.remaining());
-            buf.put_slice(&this.again[..piece]);
-            this.again.advance(piece);
+        if let Some(again) = &mut this.again {
+            let piece = again.len().min(buf.remaining());
+            buf.put_slice(&again[..piece]);
+            again.advance(piece);
+            if again.is_empty() {
+                this.again = None;
+            }
             if phase == Phase::Resting {
                 this.client.enter(Phase::ReadingHead);
             }

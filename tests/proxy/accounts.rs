@@ -169,3 +169,12 @@ fn a_client_that_leaves_is_logged_as_such() {
     let line = lines.recv_timeout(PATIENCE).unwrap();
     assert!(line.contains("\" 499 0 "), "{line}");
 }
+
+#[test]
+fn a_head_that_cannot_be_read_is_logged_with_its_status() {
+    let app = App::hello();
+    let (site, lines) = logging(AccessFormat::Combined, &app);
+    site.ask("nonsense\r\n\r\n");
+    let line = lines.recv_timeout(PATIENCE).unwrap();
+    assert!(line.ends_with("] \"\" 400 0 \"-\" \"-\""), "{line}");
+}

@@ -390,6 +390,11 @@ const TABLE: &[(&str, &str, Fate)] = &[
     ("HTTP/1.2", "GET / HTTP/1.2\r\nHost: a\r\n\r\n", Refused),
     ("HTTP/2.0", "GET / HTTP/2.0\r\nHost: a\r\n\r\n", Refused),
     (
+        "HTTP/2 without asking",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        Refused,
+    ),
+    (
         "lower-case protocol",
         "GET / http/1.1\r\nHost: a\r\n\r\n",
         Refused,
