@@ -148,3 +148,39 @@ fn millis() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(Instant::now).elapsed().as_millis() as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer() -> Peer {
+        Peer::new("http://127.0.0.1:1".parse().unwrap(), &Trust::default())
+    }
+
+    #[test]
+    fn a_failure_pauses_it_and_a_success_ends_the_pause() {
+        let peer = peer();
+        assert!(peer.is_up());
+        peer.failed();
+        assert!(!peer.is_up());
+        peer.succeeded();
+        assert!(peer.is_up());
+    }
+
+    #[test]
+    fn the_pause_grows_with_each_failure_up_to_a_bound() {
+        let peer = peer();
+        let mut last = 0;
+        for _ in 0..6 {
+            peer.failed();
+            let pause = peer.paused_until.load(Relaxed) - millis();
+            assert!(pause > last, "{pause} after {last}");
+            last = pause;
+        }
+        for _ in 0..100 {
+            peer.failed();
+        }
+        let pause = peer.paused_until.load(Relaxed) - millis();
+        assert!(u128::from(pause) <= LONGEST_PAUSE.as_millis());
+    }
+}

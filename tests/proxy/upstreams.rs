@@ -6,6 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::crypto::aws_lc_rs;
@@ -203,4 +204,73 @@ fn several_addresses_take_turns() {
         app.saw();
         assert!(app.saw_nothing_more());
     }
+}
+
+/// An address that takes no further connection: its queue is full, and nobody accepts.
+struct Deaf {
+    address: SocketAddr,
+    _listener: socket2::Socket,
+    _waiting: Vec<socket2::Socket>,
+}
+
+impl Deaf {
+    fn new() -> Self {
+        use socket2::{Domain, Socket, Type};
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.bind(&any.into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        let waiting = (0..4)
+            .map(|_| {
+                let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+                socket.set_nonblocking(true).unwrap();
+                let _in_progress = socket.connect(&address.into());
+                socket
+            })
+            .collect();
+        Self {
+            address,
+            _listener: listener,
+            _waiting: waiting,
+        }
+    }
+}
+
+#[test]
+fn an_address_that_does_not_answer_in_time_is_a_gateway_timeout() {
+    let deaf = Deaf::new();
+    let mut route = route_to(&[]);
+    route.upstreams = vec![format!("http://{}", deaf.address).parse().unwrap()];
+    let mut settings = Settings::default();
+    settings.limits.connect_time = Duration::from_millis(50);
+    let site = Site::with(vec![route], settings);
+    let answer = site.ask(GET);
+    assert!(
+        answer.starts_with("HTTP/1.1 504 Gateway Timeout\r\n"),
+        "{answer}"
+    );
+}
+
+#[test]
+fn an_address_that_does_not_answer_in_time_is_passed_over_from_then_on() {
+    let deaf = Deaf::new();
+    let app = App::hello();
+    let mut route = route_to(&[&app]);
+    let deaf_upstream = format!("http://{}", deaf.address).parse().unwrap();
+    route.upstreams.insert(0, deaf_upstream);
+    let mut settings = Settings::default();
+    settings.limits.connect_time = Duration::from_millis(100);
+    let site = Site::with(vec![route], settings);
+    assert!(site.ask(GET).ends_with("hello"));
+    // While the address pauses, nobody waits for it: all of these together take less than one attempt.
+    let start = Instant::now();
+    for _ in 0..4 {
+        assert!(site.ask(GET).ends_with("hello"));
+    }
+    assert!(
+        start.elapsed() < Duration::from_millis(100),
+        "{:?}",
+        start.elapsed()
+    );
 }
