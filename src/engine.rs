@@ -22,7 +22,7 @@ use crate::nginx::control::Control;
 use crate::nginx::survey::Surveyor;
 use crate::progress::{Note, Progress, Step};
 use crate::proxy::challenges::{Challenges, Presented};
-use crate::proxy::{Gate, Listener, Proxy, Route, Routes, Settings};
+use crate::proxy::{Gate, Listener, Proxy, Route, Routes, Settings, Trust};
 use crate::store::{Store, StoreError};
 
 /// How long requests under way may take when we stop.
@@ -423,5 +423,6 @@ fn route(app: &App) -> Route {
         hosts: hosts.collect(),
         upstreams: app.upstreams.clone(),
         is_default: app.is_default,
+        trust: Trust::default(),
     }
 }

@@ -101,7 +101,9 @@ pub async fn settle<Q: Question>(question: &Q, patience: Patience) -> Result<Set
                 if start.elapsed() >= patience.limit {
                     return Err(other);
                 }
-                pause = (pause * 3 / 2).clamp(Duration::from_millis(2), Duration::from_millis(100));
+                // New workers mostly come within a tenth of a second, and are noticed at once; a big host is not pestered.
+                pause = (start.elapsed() / 20)
+                    .clamp(Duration::from_millis(2), Duration::from_millis(100));
             }
         }
         if !pause.is_zero() {

@@ -10,6 +10,7 @@
 //! - `exchange` is one request on one upstream connection (`link`), of which `pool` keeps the resting ones and `peer` the addresses;
 //! - `headers`, `request_head`, `answer_head` and `transfer` are HTTP/1.1 itself, and pure.
 
+mod access_log;
 pub mod answer_head;
 pub mod challenges;
 mod check;
@@ -45,6 +46,7 @@ mod warm;
 mod worker;
 
 pub use crate::address::{Address, AddressError};
+pub use access_log::{AccessFormat, AccessLog};
 pub use gate::Gate;
 pub use listener::Listener;
 pub use network::{Network, NetworkError};
