@@ -71,13 +71,12 @@ pub async fn settle<Q: Question>(question: &Q, patience: Patience) -> Result<Set
     let mut settled = Settled { good: 0, other: 0 };
     let mut in_a_row = 0;
     let mut first_good = None;
-    let mut pause = Duration::from_millis(2);
     loop {
         let answer = match timeout(ANSWER_LIMIT, question.ask()).await {
             Ok(answer) => answer,
             Err(_) => Err(question.no_answer(ANSWER_LIMIT)),
         };
-        match answer {
+        let pause = match answer {
             Ok(()) => {
                 settled.good += 1;
                 let since = *first_good.get_or_insert_with(Instant::now);
@@ -89,11 +88,10 @@ pub async fn settle<Q: Question>(question: &Q, patience: Patience) -> Result<Set
                 if in_a_row >= IN_A_ROW {
                     return Ok(settled);
                 }
-                pause = if alone {
-                    Duration::ZERO
-                } else {
-                    Duration::from_millis(8)
-                };
+                match alone {
+                    true => Duration::ZERO,
+                    false => Duration::from_millis(8),
+                }
             }
             Err(other) => {
                 settled.other += 1;
@@ -102,10 +100,10 @@ pub async fn settle<Q: Question>(question: &Q, patience: Patience) -> Result<Set
                     return Err(other);
                 }
                 // New workers mostly come within a tenth of a second, and are noticed at once; a big host is not pestered.
-                pause = (start.elapsed() / 20)
-                    .clamp(Duration::from_millis(2), Duration::from_millis(100));
+                let fitting = start.elapsed() / 20;
+                fitting.clamp(Duration::from_millis(2), Duration::from_millis(100))
             }
-        }
+        };
         if !pause.is_zero() {
             sleep(pause).await;
         }
