@@ -7,6 +7,7 @@ mod output;
 use std::process::ExitCode;
 
 use clap::Parser;
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::admin::client::{Client, ClientError};
 use crate::admin::protocol::{Fared, Reply, Request};
@@ -62,6 +63,7 @@ pub fn main() -> ExitCode {
             .into();
         }
     };
+    forbid_core_dumps();
     telemetry::start(arguments.log_format(), arguments.log_level());
     match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -73,6 +75,17 @@ pub fn main() -> ExitCode {
             eprintln!("error: the system has no threads left: {error}");
             Exit::Failed.into()
         }
+    }
+}
+
+/// A crash must not leave private keys on the disk.
+fn forbid_core_dumps() {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        eprintln!("note: core dumps can't be switched off: {error}");
     }
 }
 

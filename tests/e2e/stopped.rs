@@ -74,3 +74,16 @@ fn a_sidecar_that_is_stopped_while_it_issues_closes_the_door() {
     assert!(sidecar.stop().success());
     shop.assert_as_if_nothing_had_been();
 }
+
+#[test]
+fn no_core_dump_can_hold_a_private_key() {
+    let shop = Shop::plain();
+    let sidecar = shop.sidedoor.run();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", sidecar.pid())).unwrap();
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .unwrap();
+    let values: Vec<_> = core.split_whitespace().skip(4).take(2).collect();
+    assert_eq!(values, ["0", "0"], "{core}");
+}
