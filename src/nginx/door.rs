@@ -88,7 +88,12 @@ location ^~ {PREFIX} {{
         if self.auth_request {
             f.write_str("    auth_request off;\n")?;
         }
-        write!(f, "    gzip off;\n{PASSED_ON}    proxy_pass http://{to};\n")?;
+        f.write_str("    gzip off;\n")?;
+        f.write_str(PASSED_ON)?;
+        write!(
+            f,
+            "    proxy_set_header X-Sidedoor-App {app};\n    proxy_pass http://{to};\n"
+        )?;
         let Some(fallback) = self.fallback() else {
             return f.write_str("}\n");
         };
