@@ -16,7 +16,7 @@ use crate::address::Address;
 use crate::challenge::Token;
 use crate::config::{App, Config, Door};
 use crate::doors::{Doors, OpenDoor, Unwanted};
-use crate::identifier::{AppName, Identifier};
+use crate::identifier::AppName;
 use crate::issuance::{self, IssueError, Parts};
 use crate::nginx::control::Control;
 use crate::nginx::survey::Surveyor;
@@ -414,13 +414,9 @@ fn routes(config: &Config) -> Routes {
 }
 
 fn route(app: &App) -> Route {
-    let hosts = app.domains.iter().filter_map(|domain| match domain {
-        Identifier::Dns(name) => Some(name.clone()),
-        Identifier::Ip(_) => None,
-    });
     Route {
         app: app.name.clone(),
-        hosts: hosts.collect(),
+        hosts: app.domains.clone(),
         upstreams: app.upstreams.clone(),
         is_default: app.is_default,
         trust: Trust::default(),

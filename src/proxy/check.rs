@@ -4,7 +4,7 @@ use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Version};
 
-use super::headers::ConnectionOptions;
+use super::headers::{self, ConnectionOptions};
 use super::refusal::Refusal;
 use super::request_head::Framing;
 use super::settings::Limits;
@@ -14,6 +14,8 @@ use super::settings::Limits;
 pub(super) struct Checked<'a> {
     /// What `Host` is, or has to be: an absolute target replaces it (RFC 9112 3.2.2).
     pub(super) host: &'a str,
+    /// The app that the request's door names.
+    pub(super) app: Option<&'a str>,
     pub(super) framing: Framing,
     pub(super) connection: ConnectionOptions,
     /// Whether another protocol is asked for.
@@ -34,6 +36,7 @@ pub(super) fn check<'a>(
     let target = check_target(request, limits)?;
     let mut size = target.len();
     let mut host = None;
+    let mut app = None;
     let mut framing = Framing::None;
     let mut connection = ConnectionOptions::default();
     let mut names_protocol = false;
@@ -54,6 +57,7 @@ pub(super) fn check<'a>(
                 framing = Framing::Chunked;
             }
             header::UPGRADE => names_protocol = true,
+            _ if name.as_str() == headers::APP => app = value.to_str().ok(),
             _ => {}
         }
     }
@@ -67,6 +71,7 @@ pub(super) fn check<'a>(
     }
     Ok(Checked {
         host: check_host(request, host)?,
+        app,
         framing,
         upgrade: names_protocol && connection.upgrades(),
         connection,

@@ -69,8 +69,12 @@ impl Gate {
         out
     }
 
-    /// The app that answers to this `Host`.
-    pub(super) fn app(&self, host: &str) -> Option<Arc<App>> {
-        self.routes.load().find(host).cloned()
+    /// The app that a door has named, if there is one of that name, else the one that answers to this `Host`.
+    pub(super) fn app(&self, named: Option<&str>, host: &str) -> Option<Arc<App>> {
+        let routes = self.routes.load();
+        named
+            .and_then(|name| routes.named(name))
+            .or_else(|| routes.find(host))
+            .cloned()
     }
 }

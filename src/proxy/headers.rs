@@ -2,6 +2,10 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+/// The field by which a door names its app: one of nginx's servers may have names that the app doesn't know of. It is believed if the peer
+/// is trusted, and never passed on.
+pub const APP: &str = "x-sidedoor-app";
+
 /// What all `Connection` lines of a message say (RFC 9110 7.6.1).
 #[derive(Debug, Default)]
 pub struct ConnectionOptions {

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
-use super::headers::{ConnectionOptions, is_hop_by_hop};
+use super::headers::{APP, ConnectionOptions, is_hop_by_hop};
 
 /// How a request's body goes to the app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub fn write_request(head: &RequestHead<'_>, origin: &Origin<'_>, out: &mut Vec<
             continue;
         }
         match text {
-            "host" | "expect" => continue,
+            "host" | "expect" | APP => continue,
             "content-length" if head.framing != Framing::Length => continue,
             _ if text.starts_with("x-") || text == "forwarded" => {
                 if is_origin(text, &mut told, origin) {

@@ -56,7 +56,8 @@ async fn decide(
         return Ok(challenge_answer(&answer));
     }
     let gate = &record.client.gate;
-    let app = gate.app(checked.host).ok_or(Refusal::UnknownHost)?;
+    let named = checked.app.filter(|_| record.client.trusted);
+    let app = gate.app(named, checked.host).ok_or(Refusal::UnknownHost)?;
     let app = record.app.insert(app);
     if app.peers.is_empty() {
         return Err(Refusal::NothingHere);

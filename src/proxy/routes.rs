@@ -1,10 +1,12 @@
-//! Which app a `Host` belongs to: exactly, then by leading wildcard, then the default app (RFC 9110 7.4: otherwise 421).
+//! Which app a request belongs to: the one its door names, else by `Host`, exactly, then by leading wildcard, then the default app
+//! (RFC 9110 7.4: otherwise 421).
 
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
-use crate::identifier::{AppName, DnsName};
+use crate::identifier::{AppName, Identifier};
 use crate::upstream::Upstream;
 
 use super::gate::Gate;
@@ -17,8 +19,8 @@ use super::trust::Trust;
 pub struct Route {
     /// The app's name, for logs and metrics.
     pub app: AppName,
-    /// The names it answers to, wildcards included.
-    pub hosts: Vec<DnsName>,
+    /// The names and addresses it answers to, wildcards included.
+    pub hosts: Vec<Identifier>,
     /// Where it is reached; tried in turn. With none, whatever isn't a token of ours gets 404.
     pub upstreams: Vec<Upstream>,
     /// Whether it also answers to every name that no other app has.
@@ -30,6 +32,8 @@ pub struct Route {
 /// All apps of a gate.
 #[derive(Debug, Default)]
 pub struct Routes {
+    /// By the app's own name.
+    named: Table,
     exact: Table,
     /// By what follows the `*.`.
     wildcard: Table,
@@ -96,6 +100,7 @@ impl App {
 impl Routes {
     /// Of two routes with the same host, or two defaults, the first wins.
     pub fn new(routes: Vec<Route>) -> Self {
+        let mut named = BTreeMap::new();
         let (mut exact, mut wildcard) = (BTreeMap::new(), BTreeMap::new());
         let mut default = None;
         for route in routes {
@@ -109,8 +114,12 @@ impl Routes {
                     .map(|upstream| Arc::new(Peer::new(upstream, &route.trust)))
                     .collect(),
             });
+            named
+                .entry(app.name.as_str().into())
+                .or_insert_with(|| Arc::clone(&app));
             for host in &route.hosts {
-                let (names, name) = match host.as_str().strip_prefix("*.") {
+                let host = host.host();
+                let (names, name) = match host.strip_prefix("*.") {
                     Some(parent) => (&mut wildcard, parent),
                     None => (&mut exact, host.as_str()),
                 };
@@ -121,10 +130,16 @@ impl Routes {
             }
         }
         Self {
+            named: Table::new(named),
             exact: Table::new(exact),
             wildcard: Table::new(wildcard),
             default,
         }
+    }
+
+    /// The app of this name.
+    pub(super) fn named(&self, name: &str) -> Option<&Arc<App>> {
+        self.named.get(name)
     }
 
     /// The app for the value of a `Host` header.
@@ -134,7 +149,13 @@ impl Routes {
         }
         let name = without_port(host);
         let name = name.strip_suffix('.').unwrap_or(name);
-        if name.bytes().any(|b| b.is_ascii_uppercase()) {
+        if let Some(address) = name.strip_prefix('[') {
+            // However it is abbreviated.
+            let address = address.trim_end_matches(']').parse::<Ipv6Addr>();
+            address
+                .ok()
+                .and_then(|address| self.exact.get(&format!("[{address}]")))
+        } else if name.bytes().any(|b| b.is_ascii_uppercase()) {
             self.find_lower_case(&name.to_ascii_lowercase())
         } else {
             self.find_lower_case(name)
@@ -196,6 +217,22 @@ mod tests {
             ("", "rest"),
         ] {
             assert_eq!(found(&routes, host), Some(app), "{host}");
+        }
+    }
+
+    #[test]
+    fn an_address_finds_its_app_however_it_is_written() {
+        let routes = Routes::new(vec![route("shop", &["192.0.2.1", "2001:db8::1"], false)]);
+        for host in [
+            "192.0.2.1",
+            "192.0.2.1:80",
+            "[2001:db8::1]",
+            "[2001:DB8:0:0::1]:8080",
+        ] {
+            assert_eq!(found(&routes, host), Some("shop"), "{host}");
+        }
+        for host in ["192.0.2.2", "[2001:db8::2]", "[", "[]", "[x]:80"] {
+            assert_eq!(found(&routes, host), None, "{host}");
         }
     }
 

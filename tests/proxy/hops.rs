@@ -171,3 +171,48 @@ fn header_values_pass_byte_for_byte() {
         seen.escape_ascii()
     );
 }
+
+/// Two apps: one by its host, one that no host leads to.
+fn two_apps(by_host: &App, by_name: &App, change: impl FnOnce(&mut Settings)) -> Site {
+    let mut first = route_to(&[by_host]);
+    first.app = "by-host".parse().unwrap();
+    let mut second = route_to(&[by_name]);
+    second.app = "by-name".parse().unwrap();
+    second.is_default = false;
+    let mut settings = Settings::default();
+    change(&mut settings);
+    Site::with(vec![first, second], settings)
+}
+
+#[test]
+fn a_trusted_door_names_the_app_and_the_app_does_not_see_it() {
+    let (by_host, by_name) = (App::hello(), App::hello());
+    let site = two_apps(&by_host, &by_name, |_| {});
+    let seen = seen(&site, &by_name, "X-Sidedoor-App: by-name\r\n");
+    assert_eq!(
+        seen,
+        format!("GET / HTTP/1.1\r\nhost: a.example\r\n{}\r\n", origin(&site))
+    );
+    assert!(by_host.saw_nothing_more());
+}
+
+#[test]
+fn a_name_that_no_app_has_leaves_it_to_the_host() {
+    let (by_host, by_name) = (App::hello(), App::hello());
+    let site = two_apps(&by_host, &by_name, |_| {});
+    for name in ["nobody", "", "by-name/../x", "\u{e4}"] {
+        let seen = seen(&site, &by_host, &format!("X-Sidedoor-App: {name}\r\n"));
+        assert!(!seen.contains("sidedoor"), "{seen}");
+    }
+}
+
+#[test]
+fn a_stranger_names_no_app() {
+    let (by_host, by_name) = (App::hello(), App::hello());
+    let site = two_apps(&by_host, &by_name, |settings| {
+        settings.trusted_proxies.clear()
+    });
+    let seen = seen(&site, &by_host, "X-Sidedoor-App: by-name\r\n");
+    assert!(!seen.contains("sidedoor"), "{seen}");
+    assert!(by_name.saw_nothing_more());
+}
