@@ -1,6 +1,6 @@
-//! Two proxies to measure: ours, and what one writes in an afternoon with hyper-util's client.
+//! Two proxies to measure: ours (also with an access log), and what one writes in an afternoon with hyper-util's client.
 //!
-//! `peers ours|naive LISTEN UPSTREAM THREADS` serves until it is killed. benches/peers/run.py puts them beside nginx and HAProxy.
+//! `peers ours|logged|naive LISTEN UPSTREAM THREADS` serves until it is killed. benches/peers/run.py puts them beside nginx and HAProxy.
 
 // A bench that can't start has nothing better to do than to stop.
 #![allow(clippy::unwrap_used)]
@@ -19,7 +19,9 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use sidedoor::challenge::KeyAuthorization;
 use sidedoor::proxy::challenges::Challenges;
-use sidedoor::proxy::{Gate, Listener, Proxy, Route, Routes, Settings, Trust};
+use sidedoor::proxy::{
+    AccessFormat, AccessLog, Gate, Listener, Proxy, Route, Routes, Settings, Trust,
+};
 use tokio_util::task::TaskTracker;
 
 fn main() {
@@ -34,19 +36,35 @@ fn main() {
         .collect::<Vec<_>>()
         .as_slice()
     {
-        ["ours", listen, upstream, threads] => ours(listen, upstream, threads.parse().unwrap()),
+        ["ours", listen, upstream, threads] => {
+            ours(
+                listen,
+                upstream,
+                threads.parse().unwrap(),
+                Settings::default(),
+            );
+        }
+        ["logged", listen, upstream, threads] => {
+            let nowhere = std::fs::File::create("/dev/null").unwrap();
+            let log = AccessLog::new(AccessFormat::Json, Box::new(nowhere)).unwrap();
+            let settings = Settings {
+                access_log: Some(Arc::new(log)),
+                ..Settings::default()
+            };
+            ours(listen, upstream, threads.parse().unwrap(), settings);
+        }
         ["naive", listen, upstream, threads] => naive(
             listen.parse().unwrap(),
             upstream.parse().unwrap(),
             threads.parse().unwrap(),
         ),
-        _ => eprintln!("peers ours|naive LISTEN UPSTREAM THREADS; run benches/peers/run.py"),
+        _ => eprintln!("peers ours|logged|naive LISTEN UPSTREAM THREADS; run benches/peers/run.py"),
     }
 }
 
 const TOKEN: &str = "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA";
 
-fn ours(listen: &str, upstream: &str, threads: usize) {
+fn ours(listen: &str, upstream: &str, threads: usize, settings: Settings) {
     let challenges = Arc::new(Challenges::default());
     let key_authorization = format!("{TOKEN}.9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI");
     let _presented = challenges
@@ -58,7 +76,7 @@ fn ours(listen: &str, upstream: &str, threads: usize) {
         is_default: true,
         trust: Trust::default(),
     };
-    let gate = Gate::new(challenges, Routes::new(vec![route]), Settings::default());
+    let gate = Gate::new(challenges, Routes::new(vec![route]), settings);
     let listener = Listener::bind(&listen.parse().unwrap()).unwrap();
     let _proxy = Proxy::start(vec![listener], gate, threads).unwrap();
     loop {
