@@ -22,7 +22,8 @@ use crate::nginx::control::Control;
 use crate::nginx::survey::Surveyor;
 use crate::progress::{Note, Progress, Step};
 use crate::proxy::challenges::{Challenges, Presented};
-use crate::proxy::{Gate, Listener, Proxy, Route, Routes, Settings, Trust};
+use crate::proxy::{Gate, Listener, Proxy};
+use crate::serving::{self, routes};
 use crate::store::{Store, StoreError};
 
 /// How long requests under way may take when we stop.
@@ -60,6 +61,9 @@ pub enum StartError {
     /// Threads or sockets are not to be had.
     #[error("the proxy can't be started: {0}")]
     Proxy(io::Error),
+    /// The access log can't be opened.
+    #[error("the access log can't be opened: {0}")]
+    AccessLog(io::Error),
 }
 
 impl StartError {
@@ -71,6 +75,7 @@ impl StartError {
                 format!("find what listens on {address} with `ss -ltnp`, stop it, or choose another address for `listen`")
             }
             Self::Bind { .. } => "choose another address for `listen`, or let the user who runs sidedoor use this one".into(),
+            Self::AccessLog(_) => "let the user who runs sidedoor write to the file in `proxy.access_log`, or name another".into(),
             Self::Proxy(_) => "see that the system has threads and file descriptors left".into(),
         }
     }
@@ -114,7 +119,7 @@ impl Engine {
         let gate = Gate::new(
             Arc::clone(&challenges),
             routes(&config),
-            Settings::default(),
+            serving::settings(&config).map_err(StartError::AccessLog)?,
         );
         let threads = match role {
             Role::Sidecar => std::thread::available_parallelism().map_or(1, usize::from),
@@ -404,21 +409,7 @@ async fn bind(config: &Config, role: Role) -> Result<Vec<Listener>, StartError> 
                 bound => break bound.map_err(failed(address))?,
             }
         };
-        listeners.push(listener);
+        listeners.push(serving::introduced(listener, config));
     }
     Ok(listeners)
-}
-
-fn routes(config: &Config) -> Routes {
-    Routes::new(config.apps.iter().map(route).collect())
-}
-
-fn route(app: &App) -> Route {
-    Route {
-        app: app.name.clone(),
-        hosts: app.domains.clone(),
-        upstreams: app.upstreams.clone(),
-        is_default: app.is_default,
-        trust: Trust::default(),
-    }
 }

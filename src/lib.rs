@@ -24,8 +24,8 @@
 //! - [`store`] is the one place that knows the state directory. [`files`], [`lock`] and [`command`] are how it and others touch the system.
 //!
 //! **Pure**: no I/O, no clock; time and randomness are arguments
-//! - [`identifier`], [`challenge`], [`address`], [`upstream`]: names and addresses that exist only if they are well-formed.
-//! - [`certificate`]: keys, requests, chains. [`config`]: what the operator wrote (it reads its one file, and nothing else).
+//! - [`identifier`], [`challenge`], [`address`], [`network`], [`upstream`]: names and addresses that exist only if they are well-formed.
+//! - [`limits`]: how much the data path allows. [`certificate`]: keys, requests, chains. [`config`]: what the operator wrote (it reads its one file, and nothing else).
 //!
 //! # What must always hold
 //!
@@ -56,14 +56,17 @@ pub mod engine;
 pub mod files;
 pub mod identifier;
 pub mod issuance;
+pub mod limits;
 pub mod lock;
 pub mod manager;
+pub mod network;
 pub mod nginx;
 pub mod operations;
 pub mod progress;
 pub mod proxy;
 pub mod report;
 pub mod schedule;
+pub mod serving;
 pub mod status;
 pub mod store;
 pub mod telemetry;

@@ -2,6 +2,7 @@
 
 mod acme;
 mod app;
+mod proxy;
 mod reader;
 mod show;
 
@@ -14,6 +15,7 @@ use crate::identifier::{AppName, Identifier};
 pub use acme::{Acme, Directory, Eab};
 use app::Taken;
 pub use app::{App, Door};
+pub use proxy::{AccessLog, LogFormat, LogTarget, Proxy};
 pub use reader::Mistake;
 use reader::{Document, Section};
 
@@ -33,6 +35,8 @@ pub struct Config {
     pub admin: PathBuf,
     /// How nginx is tested, reloaded and reached.
     pub nginx: Nginx,
+    /// How requests are taken and passed on.
+    pub proxy: Proxy,
     /// The defaults for all certificates.
     pub acme: Acme,
     /// The apps, in the order of the file.
@@ -124,6 +128,7 @@ impl Config {
             None => "/run/sidedoor/admin.sock".into(),
         };
         let nginx = Nginx::read(root.section("nginx"));
+        let proxy = Proxy::read(root.section("proxy"));
         let acme = Acme::read(root.section("acme"));
         let mut taken = Taken::default();
         let sections = root.sections("app").into_iter();
@@ -137,6 +142,7 @@ impl Config {
             listen,
             admin,
             nginx,
+            proxy,
             acme,
             apps,
         })
@@ -257,11 +263,36 @@ enabled     = false
     }
 
     #[test]
+    fn reads_what_the_data_path_allows() {
+        let text = "[proxy]\nconnections = 10\nidle_time = \"2m\"\naccess_log = \"access.log\"\naccess_log_format = \"combined\"\n";
+        let proxy = parse(text).unwrap().proxy;
+        assert_eq!(proxy.limits.connections, 10);
+        assert_eq!(proxy.limits.idle_time.as_secs(), 120);
+        let log = proxy.access_log.unwrap();
+        assert_eq!(log.to, LogTarget::File("/etc/sidedoor/access.log".into()));
+        assert_eq!(log.format, LogFormat::Combined);
+    }
+
+    #[test]
+    fn limits_that_make_no_sense_are_refused_each_with_its_line() {
+        let text = "[proxy]\nconnections = 0\nheader_bytes = -1\nidle_time = \"0s\"\ntrusted_proxies = [\"10.0.0.0/33\"]\naccess_log_format = \"json\"\nspeed = 1\n";
+        let mistakes = parse(text).unwrap_err();
+        assert_eq!(mistakes.len(), 6, "{mistakes:?}");
+        for (line, mistake) in (2..).zip(&mistakes) {
+            assert!(
+                mistake.contains(&format!("sidedoor.toml:{line}: proxy.")),
+                "{mistake}"
+            );
+        }
+    }
+
+    #[test]
     fn what_is_shown_reads_as_the_same_configuration() {
         let more = format!(
             "{WHOLE}\nkey = \"rsa2048\"\nrenew_before = \"20d\"\neab = {{ kid = \"a\\\"b\", hmac_key_file = \"k\" }}\n"
         );
-        for text in [WHOLE, &more, ""] {
+        let proxy = "[proxy]\ntrusted_proxies = [\"10.0.0.0/8\"]\naccess_log = \"stdout\"\nconnections = 1_000\nbody_bytes = 9\nidle_time = \"2m\"\n";
+        for text in [WHOLE, &more, "", proxy] {
             let config = parse(text).unwrap();
             assert_eq!(parse(&config.to_string()), Ok(config));
         }

@@ -166,6 +166,19 @@ impl<'d> Section<'d> {
         self.typed(key, "true or false", DeValue::as_bool)
     }
 
+    /// A whole number, not below `least`.
+    pub(super) fn number(&mut self, key: &'static str, least: usize) -> Option<usize> {
+        let number = self.typed(key, "a whole number", |value| {
+            let number = value.as_integer()?;
+            usize::from_str_radix(&number.as_str().replace('_', ""), number.radix()).ok()
+        })?;
+        if number < least {
+            self.refuse(key, format!("at least {least} is needed here"));
+            return None;
+        }
+        Some(number)
+    }
+
     /// A string of the grammar of `T`.
     pub(super) fn parsed<T: FromStr<Err: fmt::Display>>(&mut self, key: &'static str) -> Option<T> {
         let text = self.string(key)?;

@@ -23,6 +23,7 @@ impl Display for Config {
             writeln!(f, "probe = {}", list(probe))?;
         }
         writeln!(f, "prove = {}", self.nginx.prove)?;
+        write!(f, "\n[proxy]\n{}", self.proxy)?;
         self.apps.iter().try_for_each(|one| app(f, one, &self.acme))
     }
 }
@@ -86,7 +87,7 @@ fn acme(f: &mut fmt::Formatter<'_>, acme: &Acme, defaults: Option<&Acme>) -> fmt
     })
 }
 
-fn list<T: Display>(items: &[T]) -> String {
+pub(super) fn list<T: Display>(items: &[T]) -> String {
     format!(
         "[{}]",
         items.iter().map(text).collect::<Vec<_>>().join(", ")
@@ -94,7 +95,7 @@ fn list<T: Display>(items: &[T]) -> String {
 }
 
 /// A TOML basic string.
-fn text(value: impl Display) -> String {
+pub(super) fn text(value: impl Display) -> String {
     let mut quoted = String::from('"');
     for c in value.to_string().chars() {
         match c {
@@ -107,6 +108,6 @@ fn text(value: impl Display) -> String {
     quoted
 }
 
-fn span(span: Duration) -> String {
+pub(super) fn span(span: Duration) -> String {
     text(format_args!("{}s", span.as_secs()))
 }

@@ -7,7 +7,7 @@ use http::{Method, Version};
 use super::headers::{self, ConnectionOptions};
 use super::refusal::Refusal;
 use super::request_head::Framing;
-use super::settings::Limits;
+use crate::limits::Limits;
 
 /// What the checks have found out.
 #[derive(Debug)]

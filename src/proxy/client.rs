@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::clock;
 use super::gate::Gate;
 use super::link::Link;
-use super::settings::Limits;
+use crate::limits::Limits;
 
 /// What a connection is doing. Each has its own time limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

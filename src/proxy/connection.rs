@@ -17,10 +17,10 @@ use super::record::Record;
 use super::refusal::Refusal;
 use super::reply::Reply;
 use super::respond::respond;
-use super::settings::Limits;
 use super::socket::Socket;
 use super::stream::Stream;
 use super::warm;
+use crate::limits::Limits;
 
 /// hyper's own count of header lines is a fixed array, cheap up to here.
 const HYPER_HEADER_COUNT: usize = 100;

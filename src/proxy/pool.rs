@@ -7,7 +7,7 @@ use std::task::Context;
 use super::clock;
 use super::link::Link;
 use super::peer::Peer;
-use super::settings::Limits;
+use crate::limits::Limits;
 
 thread_local! {
     static RESTING: RefCell<HashMap<u64, VecDeque<Resting>>> = RefCell::default();
