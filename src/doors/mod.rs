@@ -67,7 +67,7 @@ pub enum DoorError {
     #[error("{not_proven}")]
     NotProven {
         /// What came instead.
-        not_proven: NotProven,
+        not_proven: Box<NotProven>,
         /// What is probably in the way, most telling first.
         obstacles: Vec<Obstacle>,
     },
@@ -270,7 +270,7 @@ impl Doors {
             .map(|knock| probe::prove(knock, &probe, patience).boxed());
         let proofs = try_join_all(proofs).await;
         let proofs = proofs.map_err(|not_proven| DoorError::NotProven {
-            not_proven,
+            not_proven: Box::new(not_proven),
             obstacles: door.survey.obstacles(names),
         })?;
         door.proven.store(true, Ordering::Relaxed);

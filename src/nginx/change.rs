@@ -30,6 +30,7 @@ pub enum IfRefused {
 pub(super) struct Made {
     path: PathBuf,
     before: Entry,
+    after: Entry,
     if_refused: IfRefused,
 }
 
@@ -66,6 +67,7 @@ impl Change {
         Ok(Some(Made {
             path: self.path,
             before,
+            after: self.to,
             if_refused: self.if_refused,
         }))
     }
@@ -81,12 +83,12 @@ impl Made {
         self.if_refused == IfRefused::Keep
     }
 
-    /// Takes the change back, if it is one that goes back.
+    /// Takes the change back, if it is one that goes back and nobody has changed the path again since.
     pub(super) fn take_back(&self) -> io::Result<()> {
-        match self.if_refused {
-            IfRefused::PutBack => self.before.place(&self.path),
-            IfRefused::Keep => Ok(()),
+        if self.stays() || Entry::read(&self.path)? != self.after {
+            return Ok(());
         }
+        self.before.place(&self.path)
     }
 
     /// Whether nginx's complaint about `file` is about this change: the path itself, or something under it.

@@ -121,21 +121,20 @@ impl Control {
     pub fn new(commands: Commands, lock: PathBuf) -> (Self, impl Future<Output = ()> + Send) {
         let (requests, mut arriving) = mpsc::unbounded_channel();
         let serve = async move {
-            while let Some(Asked::Apply(first)) = arriving.recv().await {
+            let mut finish = false;
+            while !finish && let Some(Asked::Apply(first)) = arriving.recv().await {
                 // Requests that belong together are made one after the other; they shall share a reload.
                 sleep(GATHER).await;
+                let turn = Lock::wait(&lock, LOCK_LIMIT).await;
+                // So does whatever was asked while another process had its turn.
                 let mut batch = vec![first];
-                let mut finish = false;
-                while let Ok(next) = arriving.try_recv() {
+                while !finish && let Ok(next) = arriving.try_recv() {
                     match next {
                         Asked::Apply(request) => batch.push(request),
                         Asked::Finish => finish = true,
                     }
                 }
-                serve(&commands, &lock, batch).await;
-                if finish {
-                    break;
-                }
+                serve(&commands, turn.as_ref().err(), batch).await;
             }
         };
         (Self { requests }, serve)
@@ -192,14 +191,19 @@ impl Running {
             .map(Made::path)
     }
 
-    /// Puts back what was there before. A request that only took things away has done what it could.
-    fn fail(self, error: ControlError) {
-        let only_gone = !self.made.is_empty() && self.made.iter().all(Made::stays);
+    /// Puts back what was there before.
+    fn take_back(&self) {
         for made in self.made.iter().rev() {
             if let Err(problem) = made.take_back() {
                 tracing::error!(path = %made.path().display(), error = %problem, "what was there before can't be put back");
             }
         }
+    }
+
+    /// Fails because of nginx. A request that only took things away has done what it could.
+    fn fail(self, error: ControlError) {
+        let only_gone = !self.made.is_empty() && self.made.iter().all(Made::stays);
+        self.take_back();
         let result = match only_gone {
             true => Ok(Outcome::GoneButNotReloaded(error.to_string())),
             false => Err(error),
@@ -209,11 +213,10 @@ impl Running {
 }
 
 /// One test and one reload for all of `batch`.
-async fn serve(commands: &Commands, lock: &Path, batch: Vec<Request>) {
-    let turn = Lock::wait(lock, LOCK_LIMIT).await;
+async fn serve(commands: &Commands, no_turn: Option<&LockError>, batch: Vec<Request>) {
     let mut running: Vec<_> = batch
         .into_iter()
-        .filter_map(|request| make(request, turn.as_ref().err()))
+        .filter_map(|request| make(request, no_turn))
         .collect();
     let began = Instant::now();
     loop {
@@ -235,14 +238,16 @@ async fn serve(commands: &Commands, lock: &Path, batch: Vec<Request>) {
         };
         let blame = blamed(&words);
         let culprit = blame.as_ref().and_then(|Blame { file, .. }| {
+            // Where several have changed the same path, what nginx has read is the last one's.
             running
                 .iter()
                 .enumerate()
+                .rev()
                 .find_map(|(n, one)| Some((n, one.blamed_by(file)?.to_owned())))
         });
         match culprit {
             Some((n, path)) => running
-                .swap_remove(n)
+                .remove(n)
                 .fail(ControlError::Refused { path, words }),
             None => return fail_all(running, &ControlError::BrokenElsewhere { words }),
         }
@@ -272,8 +277,9 @@ async fn serve(commands: &Commands, lock: &Path, batch: Vec<Request>) {
     }
 }
 
+/// The last one first, so that what was there before all of them is what stands in the end.
 fn fail_all(running: Vec<Running>, error: &ControlError) {
-    for one in running {
+    for one in running.into_iter().rev() {
         one.fail(error.clone());
     }
 }
@@ -303,10 +309,11 @@ fn make(request: Request, no_turn: Option<&LockError>) -> Option<Running> {
         match change.make() {
             Ok(made) => running.made.extend(made),
             Err(error) => {
-                running.fail(ControlError::Unwritable {
+                running.take_back();
+                running.finish(Err(ControlError::Unwritable {
                     path,
                     reason: error.to_string(),
-                });
+                }));
                 return None;
             }
         }
@@ -339,3 +346,6 @@ async fn run(argv: &[String], limit: Duration) -> Result<(), Failure> {
         Err(error) => Err(Failure::NotRun(error.to_string())),
     }
 }
+
+#[cfg(test)]
+mod tests;

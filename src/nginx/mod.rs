@@ -17,7 +17,12 @@ pub mod survey;
 pub mod syntax;
 pub mod verdict;
 
+#[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
+pub(crate) mod loopback;
 mod obstacle;
+mod reach;
 mod tokens;
 mod visit;
 mod way;
