@@ -19,6 +19,7 @@ use crate::doors::{Doors, OpenDoor, Unwanted};
 use crate::identifier::AppName;
 use crate::issuance::{self, IssueError, Parts};
 use crate::nginx::control::Control;
+use crate::nginx::master::Master;
 use crate::nginx::survey::Surveyor;
 use crate::progress::{Note, Progress, Step};
 use crate::proxy::challenges::{Challenges, Presented};
@@ -127,11 +128,16 @@ impl Engine {
         };
         let proxy =
             Proxy::start(listeners, Arc::clone(&gate), threads).map_err(StartError::Proxy)?;
-        let (control, serve) = Control::new(config.nginx.commands.clone(), store.nginx_lock());
+        let surveyor = Arc::new(Surveyor::new(config.nginx.commands.test.clone()));
+        let master = Master::new(&config.nginx.commands, Arc::clone(&surveyor));
+        let (control, serve) = Control::with_master(
+            config.nginx.commands.clone(),
+            Some(master),
+            store.nginx_lock(),
+        );
         let control = Arc::new(control);
         #[allow(clippy::disallowed_methods)] // awaited in `stop`
         let serving = tokio::spawn(serve);
-        let surveyor = Arc::new(Surveyor::new(config.nginx.commands.test.clone()));
         let parts = Parts {
             doors: Doors::new(
                 store.clone(),

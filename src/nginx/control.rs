@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
 use super::change::{Change, Made};
+use super::master::Master;
 use super::verdict::{Blame, blamed};
 use crate::command;
 use crate::config::Commands;
@@ -119,6 +120,15 @@ impl Control {
     /// A control, and the task that does its work: it ends after [`Control::finish`], or when the last `Control` is gone.
     /// `lock` is a file that all processes of ours share.
     pub fn new(commands: Commands, lock: PathBuf) -> (Self, impl Future<Output = ()> + Send) {
+        Self::with_master(commands, None, lock)
+    }
+
+    /// The same, with a master that may be signalled in place of the reload command.
+    pub fn with_master(
+        commands: Commands,
+        master: Option<Master>,
+        lock: PathBuf,
+    ) -> (Self, impl Future<Output = ()> + Send) {
         let (requests, mut arriving) = mpsc::unbounded_channel();
         let serve = async move {
             let mut finish = false;
@@ -134,7 +144,7 @@ impl Control {
                         Asked::Finish => finish = true,
                     }
                 }
-                serve(&commands, turn.as_ref().err(), batch).await;
+                serve(&commands, master.as_ref(), turn.as_ref().err(), batch).await;
             }
         };
         (Self { requests }, serve)
@@ -213,7 +223,12 @@ impl Running {
 }
 
 /// One test and one reload for all of `batch`.
-async fn serve(commands: &Commands, no_turn: Option<&LockError>, batch: Vec<Request>) {
+async fn serve(
+    commands: &Commands,
+    master: Option<&Master>,
+    no_turn: Option<&LockError>,
+    batch: Vec<Request>,
+) {
     let mut running: Vec<_> = batch
         .into_iter()
         .filter_map(|request| make(request, no_turn))
@@ -255,9 +270,7 @@ async fn serve(commands: &Commands, no_turn: Option<&LockError>, batch: Vec<Requ
     for one in &running {
         (one.listener)(Stage::Tested);
     }
-    if let Err(Failure::Refused(words) | Failure::NotRun(words)) =
-        run(&commands.reload, RELOAD_LIMIT).await
-    {
+    if let Err(Failure::Refused(words) | Failure::NotRun(words)) = reload(commands, master).await {
         return fail_all(
             running,
             &ControlError::NotRun {
@@ -331,6 +344,14 @@ enum Failure {
     Refused(String),
     /// The command did not run, or not to its end.
     NotRun(String),
+}
+
+/// Tells nginx, by a signal where that comes to the same.
+async fn reload(commands: &Commands, master: Option<&Master>) -> Result<(), Failure> {
+    match master {
+        Some(master) if master.reload().await => Ok(()),
+        _ => run(&commands.reload, RELOAD_LIMIT).await,
+    }
 }
 
 async fn run(argv: &[String], limit: Duration) -> Result<(), Failure> {

@@ -6,6 +6,7 @@ pub mod control;
 pub mod door;
 pub mod glob;
 pub mod listen;
+pub mod master;
 pub mod obstacles;
 pub mod probe;
 pub mod served;

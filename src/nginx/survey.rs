@@ -43,11 +43,7 @@ impl Surveyor {
 
     /// Reads the configuration as it is now.
     pub async fn survey(&self, include_dir: Option<&Path>, probe: Option<&[Address]>) -> Survey {
-        let main_file = self
-            .main_file
-            .get_or_init(|| self.find_main_file())
-            .await
-            .clone();
+        let main_file = self.main_file().await;
         let read = tokio::task::spawn_blocking(move || Configuration::read(&main_file)).await;
         let (configuration, unreadable) = match read {
             Ok(Ok(configuration)) => (Some(Arc::new(configuration)), None),
@@ -68,29 +64,48 @@ impl Surveyor {
         }
     }
 
+    /// Where nginx's master writes its process id: as the configuration says, else as nginx was built.
+    pub async fn pid_file(&self) -> Option<PathBuf> {
+        let main_file = self.main_file().await;
+        let read = tokio::task::spawn_blocking(move || Configuration::read(&main_file)).await;
+        let configuration = read.ok()?.ok()?;
+        let said = configuration
+            .directives()
+            .find(|directive| directive.is("pid"));
+        let file = match said {
+            Some(pid) => PathBuf::from(&*pid.argument()),
+            None => self.built_in("--pid-path=").await?,
+        };
+        // A relative one lies below a prefix that only nginx knows.
+        file.is_absolute().then_some(file)
+    }
+
     /// As the command's `-c` says, else as nginx was built.
     async fn find_main_file(&self) -> PathBuf {
         if let Some(file) = verdict::main_file_from_test(&self.test, "") {
             return file;
         }
-        let usual = || PathBuf::from(USUAL_MAIN_FILE);
-        let Some(nginx) = self.test.iter().rfind(|word| verdict::is_nginx(word)) else {
-            return usual();
-        };
-        let built = command::run(&[nginx.clone(), "-V".to_owned()], VERSION_LIMIT)
-            .await
-            .ok();
-        built
-            .and_then(|built| built_in_main_file(&built.output))
-            .unwrap_or_else(usual)
+        let built = self.built_in("--conf-path=").await;
+        built.unwrap_or_else(|| USUAL_MAIN_FILE.into())
     }
-}
 
-fn built_in_main_file(words: &str) -> Option<PathBuf> {
-    let path = words
-        .split_whitespace()
-        .find_map(|word| word.strip_prefix("--conf-path="))?;
-    Some(path.into())
+    async fn main_file(&self) -> PathBuf {
+        self.main_file
+            .get_or_init(|| self.find_main_file())
+            .await
+            .clone()
+    }
+
+    /// A path that nginx was built with.
+    async fn built_in(&self, option: &str) -> Option<PathBuf> {
+        let nginx = self.test.iter().rfind(|word| verdict::is_nginx(word))?;
+        let version = command::run(&[nginx.clone(), "-V".to_owned()], VERSION_LIMIT).await;
+        let words = version.ok()?.output;
+        let path = words
+            .split_whitespace()
+            .find_map(|word| word.strip_prefix(option))?;
+        Some(path.into())
+    }
 }
 
 /// nginx's configuration, seen from one app.
