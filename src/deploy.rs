@@ -115,12 +115,13 @@ impl Deployment<'_> {
                     Ok(deployed)
                 }
                 Err(error) => {
-                    self.remember(|lineage| lineage.rejected = Some(pair.version))?;
+                    // First of all what users are served; what can't be written down must not keep it from them.
                     if let Some(previous) = previous.filter(|previous| *previous != pair.version) {
                         self.control
                             .apply(vec![self.flip_to(previous)], Box::new(|_| {}))
                             .await?;
                     }
+                    self.remember(|lineage| lineage.rejected = Some(pair.version))?;
                     Err(error)
                 }
             }

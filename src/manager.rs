@@ -1,13 +1,13 @@
 //! Looks after the certificates while the sidecar runs: one loop that sleeps until the earliest is due; each that is due
 //! then has a task of its own, so that one's failure never delays another's.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{App, Config};
@@ -23,58 +23,81 @@ const AT_ONCE: usize = 16;
 /// The clock may be set, and the disk may be changed by others; so we look again at least so often.
 const LOOK_AGAIN: Duration = Duration::from_secs(3600);
 
+/// Between two attempts of one app there is at least this much, also if its failure can't be written down.
+const REST: time::Duration = time::Duration::MINUTE;
+
+/// Which apps are being worked on, and until when the others rest.
+#[derive(Default)]
+struct Attempts {
+    under_way: HashMap<Id, AppName>,
+    resting: HashMap<AppName, OffsetDateTime>,
+}
+
+impl Attempts {
+    fn is_under_way(&self, name: &AppName) -> bool {
+        self.under_way.values().any(|busy| busy == name)
+    }
+
+    /// When an app that is due at `due` is to be worked on.
+    fn earliest(&self, name: &AppName, due: OffsetDateTime) -> OffsetDateTime {
+        self.resting.get(name).map_or(due, |rest| due.max(*rest))
+    }
+
+    /// Returns whose attempt it was.
+    fn ended(&mut self, task: Id, now: OffsetDateTime) -> Option<AppName> {
+        let name = self.under_way.remove(&task)?;
+        self.resting.insert(name.clone(), now + REST);
+        Some(name)
+    }
+}
+
 /// Runs until told to stop; what is being issued then is let go, which closes its doors.
 pub async fn run(engine: Arc<Engine>, stop: CancellationToken) {
     let places = Arc::new(Semaphore::new(AT_ONCE));
     let mut tasks = JoinSet::new();
-    let mut busy = HashSet::new();
+    let mut attempts = Attempts::default();
     loop {
         let changed = engine.changed();
         let config = engine.config();
         let now = OffsetDateTime::now_utc();
         let mut next = now + LOOK_AGAIN;
         for app in config.apps.iter().filter(|app| app.enabled) {
-            if busy.contains(&app.name) {
+            if attempts.is_under_way(&app.name) {
                 continue;
             }
-            let due = due(&engine, &config, app, now);
+            let due = attempts.earliest(&app.name, due(&engine, &config, app, now));
             if due > now {
                 next = next.min(due);
                 continue;
             }
-            busy.insert(app.name.clone());
-            tasks.spawn(one(
+            let task = tasks.spawn(one(
                 Arc::clone(&engine),
                 Arc::clone(&places),
                 app.name.clone(),
             ));
+            attempts.under_way.insert(task.id(), app.name.clone());
         }
         let pause = (next - now).try_into().unwrap_or(LOOK_AGAIN);
         tokio::select! {
             () = stop.cancelled() => break,
             () = changed => {}
             () = tokio::time::sleep(pause) => {}
-            Some(ended) = tasks.join_next() => match ended {
-                Ok(name) => {
-                    busy.remove(&name);
+            Some(ended) = tasks.join_next_with_id() => {
+                let task = ended.as_ref().map_or_else(JoinError::id, |(task, ())| *task);
+                let app = attempts.ended(task, OffsetDateTime::now_utc());
+                if let (Err(error), Some(app)) = (ended, app) {
+                    tracing::error!(%app, %error, "an issuance has died; it is tried again");
                 }
-                // A task that has died can't say whose it was; all others that are busy are still in the set.
-                Err(error) => {
-                    tracing::error!(%error, "an issuance has died; it is tried again");
-                    busy.clear();
-                    busy.extend(engine.in_flight.iter().map(|entry| entry.key().clone()));
-                }
-            },
+            }
         }
     }
     tasks.shutdown().await;
 }
 
 /// One certificate; how it ends is written down and logged where it is done.
-async fn one(engine: Arc<Engine>, places: Arc<Semaphore>, name: AppName) -> AppName {
+async fn one(engine: Arc<Engine>, places: Arc<Semaphore>, name: AppName) {
     let _place = places.acquire().await;
     let _ = operations::issue_app(&engine, &name, Arc::new(|_| {})).await;
-    name
 }
 
 /// When an app's certificate is to be issued; at once if that can't be told, since the issuance says why.
@@ -104,4 +127,29 @@ fn standing(engine: &Engine, config: &Config, app: &App) -> Result<Standing, Sto
             .failure
             .map(|failure| (failure.at, failure.attempts)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_app_rests_after_each_attempt_whatever_is_written_down_of_it() {
+        let (shop, wiki): (AppName, AppName) = ("shop".parse().unwrap(), "wiki".parse().unwrap());
+        let now = OffsetDateTime::UNIX_EPOCH;
+        let mut attempts = Attempts::default();
+        let mut tasks = JoinSet::new();
+        let task = tasks.spawn(async { panic!("as an issuance might") }).id();
+        attempts.under_way.insert(task, shop.clone());
+        assert!(attempts.is_under_way(&shop) && !attempts.is_under_way(&wiki));
+        let died: Result<(Id, ()), JoinError> = tasks.join_next_with_id().await.unwrap();
+        assert_eq!(
+            attempts.ended(died.unwrap_err().id(), now),
+            Some(shop.clone())
+        );
+        assert!(!attempts.is_under_way(&shop));
+        assert_eq!(attempts.earliest(&shop, now), now + REST);
+        assert_eq!(attempts.earliest(&shop, now + 2 * REST), now + 2 * REST);
+        assert_eq!(attempts.earliest(&wiki, now), now);
+    }
 }

@@ -214,7 +214,13 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> 
             Err(StoreError::SetAside {
                 path: path.to_owned(),
                 aside,
-                reason: error.to_string(),
+                // serde's own words would quote what stands there, which may be a private key.
+                reason: format!(
+                    "{:?} error in line {}, column {}",
+                    error.classify(),
+                    error.line(),
+                    error.column()
+                ),
             })
         }
     }
@@ -313,6 +319,16 @@ mod tests {
             store.account::<u32>("https://ca.example/dir").unwrap(),
             None
         );
+    }
+
+    #[test]
+    fn never_quotes_what_it_can_not_read_since_it_may_be_a_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let url = "https://ca.example/dir";
+        store.save_account(url, &"very secret").unwrap();
+        let error = store.account::<u32>(url).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("secret"), "{error}");
     }
 
     #[test]
