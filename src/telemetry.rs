@@ -39,6 +39,8 @@ pub fn start(format: LogFormat, level: Level) {
     let events = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // They would go to standard error too, by a macro that panics where nobody reads it any more.
+        .log_internal_errors(false)
         .with_target(false);
     // A second start, as in tests, keeps the first.
     let _ = match format {

@@ -61,12 +61,24 @@ impl AdminSocket {
 
     /// Answers requests until told to stop; then those under way are let go, which closes their doors.
     pub async fn serve(self, engine: Arc<Engine>, stop: CancellationToken) {
+        self.serve_until(engine, stop, CancellationToken::new())
+            .await;
+    }
+
+    /// The same; once it is `enough`, requests under way are answered, but no more are taken.
+    pub async fn serve_until(
+        self,
+        engine: Arc<Engine>,
+        stop: CancellationToken,
+        enough: CancellationToken,
+    ) {
         let tasks = TaskTracker::new();
         let ending = stop.child_token();
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 () = stop.cancelled() => break,
+                () = enough.cancelled() => break,
             };
             match accepted {
                 Ok((stream, _)) => {

@@ -77,7 +77,7 @@ impl Output {
 
     fn clear_line(&self) {
         if self.notes == Notes::OneLine {
-            eprint!("\r\x1b[K");
+            tell(format_args!("\r\x1b[K"));
         }
     }
 
@@ -94,12 +94,15 @@ impl Output {
 
     pub(super) fn interrupted(&self) -> Exit {
         self.clear_line();
-        eprintln!("stopped; the doors are closed");
+        tell(format_args!("stopped; the doors are closed\n"));
         Exit::Failed
     }
 
     pub(super) fn failure(&self, report: &Report) {
-        eprintln!("error: {}\n next: {}", report.what, report.next_step);
+        tell(format_args!(
+            "error: {}\n next: {}\n",
+            report.what, report.next_step
+        ));
     }
 
     pub(super) fn stays(&self) {
@@ -179,7 +182,7 @@ impl Output {
             }
             Reply::Status(status) if self.json => match serde_json::to_string_pretty(status) {
                 Ok(json) => self.say(&json),
-                Err(error) => eprintln!("error: {error}"),
+                Err(error) => tell(format_args!("error: {error}\n")),
             },
             Reply::Status(status) => self.status(status),
             Reply::Done => {}
@@ -194,10 +197,10 @@ impl Output {
             match fared {
                 Fared::Done(certificate) => self.say(&certificate_line(certificate)),
                 Fared::Failed { name, report } => {
-                    eprintln!(
-                        "error: {name}: {}\n next: {}",
+                    tell(format_args!(
+                        "error: {name}: {}\n next: {}\n",
                         report.what, report.next_step
-                    );
+                    ));
                 }
             }
         }
@@ -216,6 +219,11 @@ impl Output {
             self.say("no sidecar is running");
         }
     }
+}
+
+/// To standard error. Where nobody reads that any more, such as a terminal that was closed, the doors still have to be.
+fn tell(text: std::fmt::Arguments<'_>) {
+    let _ = std::io::stderr().lock().write_fmt(text);
 }
 
 fn certificate_line(certificate: &Certificate) -> String {
