@@ -1,11 +1,15 @@
 //! The parts wired together: proxy, responder, doors, accounts. Lives as long as a sidecar, or as one command that works alone.
 
+mod binding;
+
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
+use futures_util::FutureExt;
+use futures_util::future::join_all;
 use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -15,7 +19,7 @@ use crate::accounts::Accounts;
 use crate::address::Address;
 use crate::challenge::Token;
 use crate::config::{App, Config, Door};
-use crate::doors::{Doors, OpenDoor, Unwanted};
+use crate::doors::{DoorError, Doors, OpenDoor, Swept, Unwanted};
 use crate::identifier::AppName;
 use crate::issuance::{self, IssueError, Parts};
 use crate::nginx::control::Control;
@@ -23,16 +27,15 @@ use crate::nginx::master::Master;
 use crate::nginx::survey::Surveyor;
 use crate::progress::{Note, Progress, Step};
 use crate::proxy::challenges::{Challenges, Presented};
-use crate::proxy::{Gate, Listener, Proxy};
+use crate::proxy::{Gate, Proxy};
 use crate::serving::{self, routes};
 use crate::store::{Store, StoreError};
+use binding::bind;
 
 /// How long requests under way may take when we stop.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 /// How long nginx may take to be told of the last doors.
 const CONTROL_LIMIT: Duration = Duration::from_secs(60);
-/// How long a sidecar waits for an address that a lone command still holds.
-const BIND_PATIENCE: Duration = Duration::from_secs(15);
 /// A permanent door has no end; its lease says so, too.
 const PERMANENT: Duration = Duration::from_secs(0);
 
@@ -101,7 +104,8 @@ pub struct Engine {
     pub tokens: DashMap<Token, Presented>,
     /// Which certificates are being issued, and how far they are.
     pub in_flight: DashMap<AppName, Step>,
-    permanent: Mutex<Vec<Arc<OpenDoor>>>,
+    /// Permanent doors, each with the app as it was when it was opened.
+    permanent: Mutex<Vec<(App, Arc<OpenDoor>)>>,
     gate: Arc<Gate>,
     proxy: Mutex<Option<Proxy>>,
     control: Mutex<Option<JoinHandle<()>>>,
@@ -220,31 +224,54 @@ impl Engine {
                 }
             }
         }
-        let wanted = config
+        if self.let_go_of_changed(&config) {
+            // Before their leases are overwritten by what stands elsewhere.
+            let _logged = self.sweep(Unwanted::None).await;
+        }
+        // All at once, so that they share a reload.
+        let opening = config
             .apps
             .iter()
-            .filter(|app| app.enabled && matches!(app.door, Door::Permanent(_)));
-        let mut standing = Vec::new();
-        for app in wanted {
-            let progress = Progress::new(app.name.clone(), Arc::new(|_| {}));
-            match self
-                .parts
-                .doors
-                .open(&config, app, PERMANENT, &progress)
-                .await
-            {
-                Ok(door) => standing.push(door),
-                Err(error) => {
-                    tracing::error!(app = %app.name, %error, next = error.next_step(&config), "the permanent door is not open")
-                }
-            }
-        }
+            .filter(|app| is_permanent(app))
+            .map(|app| self.open_for_good(&config, app).boxed());
+        let standing = join_all(opening).await.into_iter().flatten().collect();
         // Those that are no longer wanted lose their lock with this, and are swept.
         *self
             .permanent
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = standing;
-        self.sweep(Unwanted::None).await;
+        let _logged = self.sweep(Unwanted::None).await;
+    }
+
+    /// Lets go of permanent doors that are to stand elsewhere or lead elsewhere now.
+    fn let_go_of_changed(&self, config: &Config) -> bool {
+        let mut permanent = self
+            .permanent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let before = permanent.len();
+        permanent.retain(|(old, _)| {
+            config.app(&old.name).is_some_and(|app| {
+                is_permanent(app) && app.door == old.door && app.upstreams == old.upstreams
+            })
+        });
+        permanent.len() < before
+    }
+
+    async fn open_for_good(&self, config: &Config, app: &App) -> Option<(App, Arc<OpenDoor>)> {
+        let progress = Progress::new(app.name.clone(), Arc::new(|_| {}));
+        let opened = self
+            .parts
+            .doors
+            .open(config, app, PERMANENT, &progress)
+            .await;
+        match opened {
+            Ok(door) => Some((app.clone(), door)),
+            Err(error) => {
+                tracing::error!(app = %app.name, %error, next = error.next_step(config), "the permanent door is not open");
+                None
+            }
+        }
     }
 
     fn place_holder_for(&self, app: &App) -> Result<bool, IssueError> {
@@ -257,19 +284,23 @@ impl Engine {
     }
 
     /// Closes what a crash has left; and permanent doors that are unwanted, unless somebody holds them.
-    pub async fn sweep(&self, unwanted: Unwanted<'_>) -> Vec<AppName> {
-        match self.parts.doors.sweep(&self.config(), unwanted).await {
-            Ok(apps) => {
-                for app in &apps {
+    pub async fn sweep(&self, unwanted: Unwanted<'_>) -> Result<Swept, StoreError> {
+        let config = self.config();
+        let swept = self.parts.doors.sweep(&config, unwanted).await;
+        match &swept {
+            Ok(swept) => {
+                for app in &swept.closed {
                     tracing::warn!(%app, "a door that nobody held was closed");
                 }
-                apps
+                for (app, error) in &swept.failed {
+                    tracing::error!(%app, %error, next = error.next_step(&config), "a door that nobody held could not be closed");
+                }
             }
             Err(error) => {
-                tracing::error!(%error, "doors left by a crash could not be closed");
-                Vec::new()
+                tracing::error!(%error, next = error.next_step(), "doors left by a crash can't be looked for");
             }
         }
+        swept
     }
 
     /// The progress of one certificate, told to `listener` and kept for `status`.
@@ -312,8 +343,11 @@ impl Engine {
                     .held
                     .get(&app)
                     .is_some_and(|held| held.until <= until);
-                if over && engine.release(&app).is_some() {
+                if over && let Some(closing) = engine.close_held(&app) {
                     tracing::info!(%app, "a door that was opened by hand has reached its end");
+                    if let Err(error) = closing.await {
+                        tracing::error!(%app, %error, next = error.next_step(&engine.config()), "its door could not be closed");
+                    }
                 }
             }
         });
@@ -330,11 +364,16 @@ impl Engine {
         }
     }
 
-    /// Lets go of a door that was opened by hand.
-    pub fn release(&self, app: &AppName) -> Option<Held> {
+    /// Closes a door that was opened by hand; resolves when nginx has been told. Nothing if there is none.
+    pub fn close_held(
+        &self,
+        app: &AppName,
+    ) -> Option<impl Future<Output = Result<bool, DoorError>> + Send + use<>> {
         let (_, held) = self.held.remove(app)?;
+        // Asked for before anybody hears that no door is left, and stops us.
+        let closing = held.door.close();
         self.released.notify_waiters();
-        Some(held)
+        Some(closing)
     }
 
     /// Closes the doors, finishes what is in flight, and ends.
@@ -382,40 +421,9 @@ impl Drop for InFlight {
     }
 }
 
-async fn bind(config: &Config, role: Role) -> Result<Vec<Listener>, StartError> {
-    let failed = |address: &Address| {
-        let address = address.clone();
-        move |source| StartError::Bind { address, source }
-    };
-    if role == Role::Alone {
-        if let Some(listener) = config
-            .listen
-            .iter()
-            .find_map(|address| Listener::bind(address).ok())
-        {
-            return Ok(vec![listener]);
-        }
-        let free = Address::Tcp(([127, 0, 0, 1], 0).into());
-        let listener = Listener::bind(&free).map_err(failed(&free))?;
-        tracing::debug!(address = %listener.address(), "the addresses of the configuration are taken; a free port serves");
-        return Ok(vec![listener]);
-    }
-    let mut listeners = Vec::new();
-    for address in &config.listen {
-        let start = tokio::time::Instant::now();
-        let listener = loop {
-            match Listener::bind(address) {
-                // A lone `sidedoor issue` may hold it for a few seconds.
-                Err(error)
-                    if error.kind() == io::ErrorKind::AddrInUse
-                        && start.elapsed() < BIND_PATIENCE =>
-                {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-                bound => break bound.map_err(failed(address))?,
-            }
-        };
-        listeners.push(serving::introduced(listener, config));
-    }
-    Ok(listeners)
+fn is_permanent(app: &App) -> bool {
+    app.enabled && matches!(app.door, Door::Permanent(_))
 }
+
+#[cfg(test)]
+mod tests;

@@ -372,34 +372,34 @@ async fn open(
 }
 
 async fn close(engine: &Arc<Engine>, app: Option<AppName>) -> Result<Reply, Report> {
+    let config = engine.config();
+    let failed = |error: DoorError| Report::new(&error, error.next_step(&config));
     let mut closed = Vec::new();
     let names = match &app {
         Some(app) => vec![app.clone()],
         None => engine.held.iter().map(|held| held.key().clone()).collect(),
     };
-    for name in names {
-        let Some(held) = engine.release(&name) else {
-            continue;
-        };
-        match held.door.close().await {
+    let closing = names.into_iter().filter_map(|name| {
+        let closing = engine.close_held(&name)?;
+        Some(async { (name, closing.await) })
+    });
+    let mut failure = None;
+    for (name, result) in join_all(closing).await {
+        match result {
             Ok(true) => closed.push(name),
             Ok(false) => {}
-            Err(error) => {
-                return Err(Report::new(
-                    &error,
-                    error.next_step(&engine.config().nginx.commands),
-                ));
-            }
+            Err(error) => failure = Some(error),
         }
     }
-    let swept = engine
-        .sweep(app.as_ref().map_or(Unwanted::All, Unwanted::One))
-        .await;
-    closed.extend(
-        swept
-            .into_iter()
-            .filter(|swept| app.as_ref().is_none_or(|app| app == swept)),
-    );
+    let unwanted = app.as_ref().map_or(Unwanted::All, Unwanted::One);
+    let swept = engine.sweep(unwanted).await;
+    let swept = swept.map_err(|error| Report::new(&error, error.next_step()))?;
+    let meant = |name: &AppName| app.as_ref().is_none_or(|app| app == name);
+    let unswept = swept.failed.into_iter().find(|(name, _)| meant(name));
+    if let Some(error) = failure.or(unswept.map(|(_, error)| error)) {
+        return Err(failed(error));
+    }
+    closed.extend(swept.closed.into_iter().filter(meant));
     if let (Some(app), true) = (&app, closed.is_empty()) {
         let config = engine.config();
         if matches!(find_app(&config, app)?.door, Door::Permanent(_)) {
@@ -414,4 +414,38 @@ async fn close(engine: &Arc<Engine>, app: Option<AppName>) -> Result<Reply, Repo
         }
     }
     Ok(Reply::Closed { apps: closed })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn config(apps: &[&str]) -> Config {
+        let tables = apps.iter().map(|app| {
+            format!("[[app]]\nname = \"{app}\"\ndomains = [\"{app}.example\"]\ninclude_dir = \"/{app}\"\n")
+        });
+        Config::parse(Path::new("/sidedoor.toml"), &tables.collect::<String>()).unwrap()
+    }
+
+    #[test]
+    fn the_only_app_needs_no_name() {
+        let job = job(&config(&["shop"]), None, Vec::new(), false).unwrap();
+        assert_eq!(job.name.as_str(), "shop");
+    }
+
+    #[test]
+    fn of_several_apps_one_has_to_be_named() {
+        for apps in [&["shop", "wiki"][..], &[]] {
+            assert!(job(&config(apps), None, Vec::new(), false).is_err());
+        }
+    }
+
+    #[test]
+    fn names_are_taken_without_an_app_also_where_there_is_only_one() {
+        let names = vec!["shop.example".parse().unwrap()];
+        let job = job(&config(&["shop"]), None, names, false).unwrap();
+        assert_eq!(job.name.as_str(), "shop");
+    }
 }

@@ -28,7 +28,7 @@ use crate::nginx::change::Change;
 use crate::nginx::control::{Control, ControlError, Outcome, Stage};
 use crate::nginx::door::{self, Door};
 use crate::nginx::obstacles::Obstacle;
-use crate::nginx::probe::{self, NotProven};
+use crate::nginx::probe::{self, NotProven, Saw};
 use crate::nginx::settled::Patience;
 use crate::nginx::site::DOOR_FILE;
 use crate::nginx::survey::{Survey, Surveyor};
@@ -36,10 +36,11 @@ use crate::progress::{Progress, Step};
 use crate::proxy::challenges::Challenges;
 use crate::store::{Lease, Store, StoreError};
 
-pub use sweep::Unwanted;
+pub use sweep::{Swept, Unwanted};
 
 /// Another process of ours holds a door for one issuance at most.
 const LOCK_LIMIT: Duration = Duration::from_secs(600);
+
 /// Why a door is not open. Nothing of it stands then.
 #[derive(Debug, thiserror::Error)]
 pub enum DoorError {
@@ -63,6 +64,14 @@ pub enum DoorError {
     /// The lease can't be written.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Its file is gone, but nginx could not be told.
+    #[error("the door of {app} is gone from the disk, but nginx may still have it open: {reason}")]
+    NotTold {
+        /// Whose door.
+        app: AppName,
+        /// Why nginx was not told.
+        reason: String,
+    },
     /// It stands, but what comes through nginx is not ours.
     #[error("{not_proven}")]
     NotProven {
@@ -83,9 +92,14 @@ impl DoorError {
             Self::Held { .. } => "wait until the other sidedoor process has ended, or stop it".into(),
             Self::Control(error) => error.next_step(&config.nginx.commands),
             Self::Store(error) => error.next_step(),
-            Self::NotProven { obstacles, .. } => match obstacles.first() {
-                Some(first) => first.to_string(),
-                None => "see that the server block which answers for that name includes the app's include_dir as its first line".into(),
+            Self::NotTold { app, .. } => format!(
+                "mend what nginx names, until `{}` passes, then run `sidedoor close {app}`",
+                config.nginx.commands.test.join(" ")
+            ),
+            Self::NotProven { not_proven, obstacles } => match (obstacles.first(), &not_proven.answer.saw) {
+                (Some(first), _) => first.to_string(),
+                (None, Saw::NoAnswer(_)) => "see that nginx runs; where it is not to be reached there from here, say in nginx.probe where it is, or set nginx.prove = false".into(),
+                (None, _) => "see that the server block which answers for that name includes the app's include_dir as its first line".into(),
             },
         }
     }
@@ -238,9 +252,12 @@ impl Doors {
                 })
             }
             Err(error) => {
-                // What was there before stands again, so there is nothing to close.
+                // What was there before stands again, so there is nothing to close. The lease goes first: after the
+                // lock, it may be another's.
+                if let Err(problem) = self.store.forget_lease(&app.name) {
+                    tracing::warn!(app = %app.name, error = %problem, "the lease of a door that was not opened can't be removed; the next start will");
+                }
                 standing.lock.take();
-                self.store.forget_lease(&app.name)?;
                 Err(error.into())
             }
         }
@@ -300,22 +317,25 @@ impl OpenDoor {
     ///
     /// The request is made at once, so that it shares a reload with whatever else is asked for now, and it is
     /// carried out even if the future is dropped.
-    pub fn close(self: Arc<Self>) -> impl Future<Output = Result<bool, ControlError>> + Send {
+    pub fn close(self: Arc<Self>) -> impl Future<Output = Result<bool, DoorError>> + Send {
+        let app = self.app.clone();
         let closing = Arc::into_inner(self)
             .and_then(|mut open| open.standing.take())
             .and_then(|mut standing| standing.take_down());
         async {
             match closing {
                 None => Ok(false),
-                Some(closing) => match closing.await? {
-                    Outcome::GoneButNotReloaded(reason) => {
-                        tracing::warn!(%reason, "the door is gone from the disk, but nginx was not reloaded");
-                        Ok(true)
-                    }
-                    Outcome::Reloaded { .. } | Outcome::Unchanged => Ok(true),
-                },
+                Some(closing) => told(app, closing.await?).map(|()| true),
             }
         }
+    }
+}
+
+/// What nginx has been told of a door that was taken away.
+fn told(app: AppName, outcome: Outcome) -> Result<(), DoorError> {
+    match outcome {
+        Outcome::GoneButNotReloaded(reason) => Err(DoorError::NotTold { app, reason }),
+        Outcome::Reloaded { .. } | Outcome::Unchanged => Ok(()),
     }
 }
 
@@ -365,3 +385,6 @@ fn random() -> u128 {
     let half = || u128::from(RandomState::new().build_hasher().finish());
     half() << 64 | half()
 }
+
+#[cfg(test)]
+mod tests;

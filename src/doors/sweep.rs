@@ -1,14 +1,17 @@
 //! Finds the doors that a crash has left, and closes them.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use super::{DoorError, Doors};
+use futures_util::FutureExt;
+use futures_util::future::{join_all, try_join_all};
+
+use super::{DoorError, Doors, told};
 use crate::config::{Config, Door as Place};
 use crate::files;
 use crate::identifier::AppName;
 use crate::lock::Lock;
 use crate::nginx::change::Change;
-use crate::nginx::control::Outcome;
 use crate::nginx::site::DOOR_FILE;
 use crate::store::{Lease, StoreError};
 
@@ -33,16 +36,23 @@ impl Unwanted<'_> {
     }
 }
 
+/// What became of the doors that nobody held.
+#[derive(Debug, Default)]
+pub struct Swept {
+    /// Whose are closed now.
+    pub closed: Vec<AppName>,
+    /// Whose are not, and why.
+    pub failed: Vec<(AppName, DoorError)>,
+}
+
 impl Doors {
-    /// Closes every door that no living process holds and that isn't meant to stand. Returns whose they were.
+    /// Closes every door that no living process holds and that isn't meant to stand, by one reload.
     /// Permanent ones are closed where they are unwanted.
     pub async fn sweep(
         &self,
         config: &Config,
         unwanted: Unwanted<'_>,
-    ) -> Result<Vec<AppName>, DoorError> {
-        let mut changes = Vec::new();
-        let mut swept = Vec::new();
+    ) -> Result<Swept, StoreError> {
         let mut apps: Vec<_> = config
             .apps
             .iter()
@@ -51,31 +61,55 @@ impl Doors {
             .collect();
         apps.sort();
         apps.dedup();
-        for app in apps {
-            let path = self.store.door_lock(&app);
-            let Ok(Some(lock)) = Lock::try_take(&path) else {
-                continue;
-            };
-            let stale = self.stale(config, &app, unwanted.takes_in(&app))?;
-            if !stale.is_empty() {
-                changes.extend(stale.into_iter().map(Change::remove));
-                swept.push((app, lock));
+        // One that can't be closed is none of the others' business.
+        let sweeping = apps
+            .iter()
+            .map(|app| self.sweep_one(config, app, unwanted.takes_in(app)).boxed());
+        let results = join_all(sweeping).await;
+        let mut swept = Swept::default();
+        for (app, result) in apps.into_iter().zip(results) {
+            match result {
+                Ok(true) => swept.closed.push(app),
+                Ok(false) => {}
+                Err(error) => swept.failed.push((app, error)),
             }
         }
-        if changes.is_empty() {
-            return Ok(Vec::new());
+        Ok(swept)
+    }
+
+    /// `false` if the app has no door that is to be closed.
+    async fn sweep_one(
+        &self,
+        config: &Config,
+        app: &AppName,
+        unwanted: bool,
+    ) -> Result<bool, DoorError> {
+        let held = |source| DoorError::Held {
+            app: app.clone(),
+            source,
+        };
+        let Some(lock) = Lock::try_take(&self.store.door_lock(app)).map_err(held)? else {
+            return Ok(false);
+        };
+        let stale = self.stale(config, app, unwanted)?;
+        if stale.is_empty() {
+            return Ok(false);
         }
-        let outcome = self.control.apply(changes, Box::new(|_| {})).await?;
-        if let Outcome::GoneButNotReloaded(reason) = outcome {
-            tracing::warn!(%reason, "doors left by a crash are gone from the disk, but nginx was not reloaded");
-            return Ok(Vec::new());
+        // Held until nginx has been told, also if nobody waits for that any more.
+        let lock = Arc::new(lock);
+        let closing = stale.into_iter().map(|path| {
+            let lock = Arc::clone(&lock);
+            let listener = move |_| {
+                let _held = &lock;
+            };
+            self.control
+                .apply(vec![Change::remove(path)], Box::new(listener))
+        });
+        for outcome in try_join_all(closing).await? {
+            told(app.clone(), outcome)?;
         }
-        let mut names = Vec::new();
-        for (app, _lock) in swept {
-            self.store.forget_lease(&app)?;
-            names.push(app);
-        }
-        Ok(names)
+        self.store.forget_lease(app)?;
+        Ok(true)
     }
 
     /// Where doors of this app stand, or may stand in nginx's memory, that nobody holds and that aren't meant to stand.

@@ -121,9 +121,7 @@ impl Issuance<'_> {
             match closed {
                 Ok(true) => self.progress.reached(Step::DoorClosed, ""),
                 Ok(false) => {}
-                Err(error) => self.progress.notice(format!(
-                    "the door's file is gone, but nginx was not told: {error}"
-                )),
+                Err(error) => self.progress.notice(error.to_string()),
             }
         }
     }

@@ -45,6 +45,7 @@ impl FakeNginx {
         fs::write(directory.path().join("test"), TEST).unwrap();
         fs::write(directory.path().join("reload"), RELOAD).unwrap();
         fs::create_dir(directory.path().join("conf")).unwrap();
+        fs::write(directory.path().join("nginx.conf"), "events {}\n").unwrap();
         Self { directory }
     }
 
@@ -59,7 +60,13 @@ impl FakeNginx {
 
     pub(crate) fn commands(&self) -> Commands {
         // Read by the shell rather than run, since a file that another thread's child still has open can't be run.
-        let command = |name| vec!["sh".to_owned(), self.program(name)];
+        let main_file = self.program("nginx.conf");
+        let command = |name| {
+            let own = self.program(name);
+            ["sh", &own, "nginx", "-c", &main_file]
+                .map(str::to_owned)
+                .into()
+        };
         Commands {
             test: command("test"),
             reload: command("reload"),
@@ -109,6 +116,11 @@ impl FakeNginx {
     /// From now on the program fails with these words.
     pub(crate) fn fails_in(&self, program: &str, words: &str) {
         fs::write(self.program(program) + ".words", words).unwrap();
+    }
+
+    /// The program fails no longer.
+    pub(crate) fn is_well_in(&self, program: &str) {
+        fs::remove_file(self.program(program) + ".words").unwrap();
     }
 }
 
