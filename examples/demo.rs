@@ -218,7 +218,7 @@ fn show_users(style: &Style, tally: &Tally) {
         );
     }
     let total = tally.total();
-    let result = format!("{} of {} requests failed", total.failed, total.sent);
+    let result = format!("{:>6} of {} requests failed", total.failed, total.sent);
     let result = if total.failed == 0 {
         style.good(&result)
     } else {
@@ -226,15 +226,15 @@ fn show_users(style: &Style, tally: &Tally) {
     };
     println!("  {:16} {result}", "together");
     for (reason, count) in tally.reasons() {
-        println!("  {:16} {count} × {reason}", "");
+        println!("  {:16} {count:>6} × {reason}", "");
     }
     if total.repeated > 0 {
         println!(
-            "  {:16} {} kept-alive connections were closed by nginx's old workers while idle; the next request",
+            "  {:16} {:>6} kept-alive connections were closed by nginx's old workers while idle; the next request",
             "", total.repeated
         );
         println!(
-            "  {:16} went over a new one, as HTTP/1.1 has it (RFC 9112 9.3.1)",
+            "  {:16}        went over a new one, as HTTP/1.1 has it (RFC 9112 9.3.1)",
             ""
         );
     }
@@ -288,11 +288,13 @@ impl Step {
         } else {
             said
         };
-        let line = format!(
-            "  {:>6.3} s  {said}  {}",
-            self.elapsed.as_secs_f64(),
-            self.detail
-        );
+        let detail = match self.name.as_str() {
+            // All is said already.
+            "tested" | "reloaded" => "",
+            _ => &self.detail,
+        };
+        let seconds = self.elapsed.as_secs_f64();
+        let line = format!("  {seconds:>6.3} s  {said}  {detail}");
         println!("{}", line.trim_end());
     }
 }
