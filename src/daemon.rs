@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -14,6 +15,9 @@ use crate::engine::{Engine, Role, StartError};
 use crate::manager;
 use crate::report::Report;
 use crate::watch::ConfigWatch;
+
+/// How long after a permanent door could not be opened it is tried again: nginx may start later than we do.
+const SETTLE_AGAIN: Duration = Duration::from_secs(60);
 
 /// Why the sidecar does not run.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +106,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     tasks.spawn(admin.serve(Arc::clone(&engine), stop.clone()));
-    engine.settle().await;
+    tasks.spawn(settle(Arc::clone(&engine), stop.clone()));
     tasks.spawn(manager::run(Arc::clone(&engine), stop.clone()));
     tasks.close();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %file.display(), "sidedoor is running");
@@ -113,6 +117,28 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     tasks.wait().await;
     engine.stop().await;
     Ok(())
+}
+
+/// Brings the disk in line with the configuration now and after each change, and tries again where nginx was not ready for it.
+async fn settle(engine: Arc<Engine>, stop: CancellationToken) {
+    loop {
+        let changed = engine.changed();
+        let settled = tokio::select! {
+            settled = engine.settle() => settled,
+            () = stop.cancelled() => return,
+        };
+        let again = async {
+            match settled {
+                true => std::future::pending().await,
+                false => tokio::time::sleep(SETTLE_AGAIN).await,
+            }
+        };
+        tokio::select! {
+            () = changed => {}
+            () = again => {}
+            () = stop.cancelled() => return,
+        }
+    }
 }
 
 /// Takes over each new configuration until the process shall end.
@@ -146,7 +172,7 @@ async fn follow(engine: &Arc<Engine>, file: &Path, signals: &mut Signals) {
         match Config::load(file) {
             Ok(config) if config == *engine.config() => {}
             Ok(config) => {
-                engine.reconfigure(config).await;
+                engine.reconfigure(config);
                 tracing::info!(config = %file.display(), "the new configuration is in force");
             }
             Err(error) => {

@@ -156,14 +156,20 @@ impl Deployment<'_> {
         let servers = self.tls_servers(pair).await;
         let answers = servers
             .iter()
-            .map(|server| served::wait_for(server, leaf, patience).boxed());
+            .map(|(server, _)| served::wait_for(server, leaf, patience).boxed());
         let mut seen = 0;
-        for (server, served) in servers.iter().zip(join_all(answers).await) {
+        for ((server, uses), served) in servers.iter().zip(join_all(answers).await) {
             match served {
                 Served::Expected => seen += 1,
                 Served::Unreachable(reason) => {
                     self.progress.notice(format!(
                         "nginx can't be asked for the certificate of {} at {}: {reason}",
+                        server.name, server.address
+                    ));
+                }
+                Served::Other(_) | Served::Failed(_) if *uses == Uses::Perhaps => {
+                    self.progress.notice(format!(
+                        "nginx serves another certificate for {} at {}, by a path with variables that may not lead to ours",
                         server.name, server.address
                     ));
                 }
@@ -198,8 +204,8 @@ impl Deployment<'_> {
         }
     }
 
-    /// The TLS servers that use our files for one of the names.
-    async fn tls_servers(&self, pair: &Pair) -> Vec<TlsServer> {
+    /// The TLS servers that use our files, or perhaps do, for one of the names.
+    async fn tls_servers(&self, pair: &Pair) -> Vec<(TlsServer, Uses)> {
         let live = self.store.live_link(self.name);
         let mut servers = Vec::new();
         for app in self.apps {
@@ -212,14 +218,14 @@ impl Deployment<'_> {
                 .cloned()
                 .collect();
             for (server, certificate) in survey.tls_servers(&names) {
-                match is_ours(&certificate, &live) {
-                    true => servers.push(server),
-                    false => self.progress.notice(format!(
+                match uses(&certificate, &live) {
+                    Uses::Another => self.progress.notice(format!(
                         "nginx serves {} with {}, not with our {}/fullchain.pem",
                         server.name,
                         certificate.display(),
                         live.display()
                     )),
+                    uses => servers.push((server, uses)),
                 }
             }
         }
@@ -227,16 +233,39 @@ impl Deployment<'_> {
     }
 }
 
-/// Whether a server's certificate is read through our live link. A path with variables can't be told, so it is looked at.
-fn is_ours(certificate: &Path, live: &Path) -> bool {
-    let through = |link: &Path| certificate.starts_with(link);
-    certificate.to_string_lossy().contains('$')
-        || through(live)
-        || live
-            .parent()
-            .and_then(|parent| parent.canonicalize().ok())
-            .zip(live.file_name())
-            .is_some_and(|(parent, name)| through(&parent.join(name)))
+/// Whose certificate a server uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Uses {
+    /// Ours: it is read through our live link.
+    Ours,
+    /// Ours perhaps: a variable stands where our name would.
+    Perhaps,
+    /// Another's.
+    Another,
+}
+
+fn uses(certificate: &Path, live: &Path) -> Uses {
+    let resolved = live.parent().and_then(|parent| parent.canonicalize().ok());
+    let resolved = resolved
+        .zip(live.file_name())
+        .map(|(parent, name)| parent.join(name));
+    let links: Vec<_> = [Some(live.to_owned()), resolved]
+        .into_iter()
+        .flatten()
+        .collect();
+    let written = certificate.to_string_lossy();
+    let is_ours = match written.split_once('$') {
+        // What stands before the variable has to lead towards our link.
+        Some((before, _)) => links
+            .iter()
+            .any(|link| link.to_string_lossy().starts_with(before)),
+        None => links.iter().any(|link| certificate.starts_with(link)),
+    };
+    match (is_ours, written.contains('$')) {
+        (true, false) => Uses::Ours,
+        (true, true) => Uses::Perhaps,
+        (false, _) => Uses::Another,
+    }
 }
 
 fn described(der: Vec<u8>) -> String {
@@ -247,5 +276,31 @@ fn described(der: Vec<u8>) -> String {
             chain.not_after()
         ),
         Err(_) => "another certificate".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_whose_certificate_a_server_uses() {
+        let live = Path::new("/var/lib/sidedoor/live/shop");
+        for (certificate, whose) in [
+            ("/var/lib/sidedoor/live/shop/fullchain.pem", Uses::Ours),
+            ("/var/lib/sidedoor/live/shop2/fullchain.pem", Uses::Another),
+            ("/etc/letsencrypt/live/shop/fullchain.pem", Uses::Another),
+            (
+                "/var/lib/sidedoor/live/$ssl_server_name/fullchain.pem",
+                Uses::Perhaps,
+            ),
+            (
+                "/etc/letsencrypt/live/$ssl_server_name/fullchain.pem",
+                Uses::Another,
+            ),
+            ("$certificate", Uses::Perhaps),
+        ] {
+            assert_eq!(uses(Path::new(certificate), live), whose, "{certificate}");
+        }
     }
 }

@@ -179,7 +179,7 @@ impl Engine {
     }
 
     /// Takes a new configuration: requests and issuances under way go on with the old one.
-    pub async fn reconfigure(self: &Arc<Self>, config: Config) {
+    pub fn reconfigure(&self, config: Config) {
         let old = self.config();
         for (key, changed) in [
             ("state_dir", old.state_dir != config.state_dir),
@@ -199,7 +199,7 @@ impl Engine {
         }
         self.gate.set_routes(routes(&config));
         self.config.store(Arc::new(config));
-        self.settle().await;
+        self.parts.accounts.forget_all();
         self.configured.notify_waiters();
     }
 
@@ -211,7 +211,8 @@ impl Engine {
     }
 
     /// Brings the disk in line with the configuration: placeholders, permanent doors, nothing that shouldn't stand.
-    pub async fn settle(self: &Arc<Self>) {
+    /// `false` if a permanent door doesn't stand that should.
+    pub async fn settle(self: &Arc<Self>) -> bool {
         let config = self.config();
         for app in config.apps.iter().filter(|app| app.enabled) {
             match self.place_holder_for(app) {
@@ -234,13 +235,16 @@ impl Engine {
             .iter()
             .filter(|app| is_permanent(app))
             .map(|app| self.open_for_good(&config, app).boxed());
-        let standing = join_all(opening).await.into_iter().flatten().collect();
+        let opened = join_all(opening).await;
+        let settled = opened.iter().all(Option::is_some);
+        let standing = opened.into_iter().flatten().collect();
         // Those that are no longer wanted lose their lock with this, and are swept.
         *self
             .permanent
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = standing;
         let _logged = self.sweep(Unwanted::None).await;
+        settled
     }
 
     /// Lets go of permanent doors that are to stand elsewhere or lead elsewhere now.

@@ -413,7 +413,11 @@ async fn close(engine: &Arc<Engine>, app: Option<AppName>) -> Result<Reply, Repo
             ));
         }
     }
-    Ok(Reply::Closed { apps: closed })
+    let in_use = app.filter(|app| closed.is_empty() && engine.parts.store.is_door_held(app));
+    Ok(Reply::Closed {
+        apps: closed,
+        in_use,
+    })
 }
 
 #[cfg(test)]

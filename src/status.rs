@@ -49,6 +49,8 @@ pub struct CertificateStatus {
     pub in_flight: Option<Step>,
     /// What went wrong last, unless it has gone well since.
     pub failure: Option<Failure>,
+    /// Why nothing is known of it.
+    pub unreadable: Option<String>,
 }
 
 /// What is live.
@@ -101,7 +103,8 @@ pub async fn gather(
     names.extend(config.apps.iter().map(|app| app.name.clone()));
     let mut certificates = Vec::new();
     for name in names {
-        certificates.push(one(config, store, surveyor, name).await?);
+        let status = one(config, store, surveyor, &name).await;
+        certificates.push(status.unwrap_or_else(|error| unreadable(config, name, &error)));
     }
     certificates.sort_by_key(urgency);
     Ok(Status {
@@ -130,12 +133,12 @@ async fn one(
     config: &Config,
     store: &Store,
     surveyor: &Surveyor,
-    name: AppName,
+    name: &AppName,
 ) -> Result<CertificateStatus, StoreError> {
-    let app = config.app(&name);
-    let lineage = store.lineage(&name)?;
+    let app = config.app(name);
+    let lineage = store.lineage(name)?;
     let identifiers = app.map_or_else(|| lineage.identifiers.clone(), |app| app.domains.clone());
-    let live = live(config, store, &name)?;
+    let live = live(config, store, name)?;
     let leaf = live.as_ref().map(|(_, leaf)| leaf.as_slice());
     let mut served = Vec::new();
     if let Some(app) = identifiers.first().and_then(|first| config.app_of(first)) {
@@ -149,11 +152,28 @@ async fn one(
         identifiers,
         live: live.map(|(live, _)| live),
         served,
-        door: store.lease(&name)?,
+        door: store.lease(name)?,
         in_flight: None,
         failure: lineage.failure,
-        name,
+        unreadable: None,
+        name: name.clone(),
     })
+}
+
+/// One whose state can't be read keeps nobody from seeing the others.
+fn unreadable(config: &Config, name: AppName, error: &StoreError) -> CertificateStatus {
+    let app = config.app(&name);
+    CertificateStatus {
+        enabled: app.is_some_and(|app| app.enabled),
+        identifiers: app.map_or_else(Vec::new, |app| app.domains.clone()),
+        live: None,
+        served: Vec::new(),
+        door: None,
+        in_flight: None,
+        failure: None,
+        unreadable: Some(error.to_string()),
+        name,
+    }
 }
 
 async fn ask(server: TlsServer, leaf: &[u8]) -> ServedStatus {

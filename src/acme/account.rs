@@ -104,26 +104,26 @@ impl AccountError {
     pub fn next_step(&self) -> String {
         match self {
             Self::TermsNotAgreed { .. } => {
-                "Read them and set accept_terms = true under [acme].".to_owned()
+                "read them and set accept_terms = true under [acme]".to_owned()
             }
             Self::EabMissing { .. } => {
-                "Create a binding in the CA's customer area and set eab = { kid, hmac_key_file } under [acme].".to_owned()
+                "create a binding in the CA's customer area and set eab = { kid, hmac_key_file } under [acme]".to_owned()
             }
             Self::EabUnreadable => {
-                "Copy the HMAC key again as the CA shows it, without quotes or line breaks.".to_owned()
+                "copy the HMAC key again as the CA shows it, without quotes or line breaks".to_owned()
             }
             Self::Credentials { .. } | Self::Gone { .. } => {
-                "Register a new account: sidedoor account register.".to_owned()
+                "move accounts/*/account.json of this CA out of the state directory; the next try registers anew".to_owned()
             }
             Self::Refused { problem } if !problem.is_passing() => {
-                "Change what the CA objects to under [acme], then try again.".to_owned()
+                "change what the CA objects to under [acme], then try again".to_owned()
             }
             Self::RateLimited { .. } => {
-                "Nothing needs to be done: it will be tried again when the CA allows it.".to_owned()
+                "try again when the CA allows it; the sidecar does so by itself".to_owned()
             }
             Self::Unavailable { source, .. } => unavailable_step(source.as_ref()).to_owned(),
             Self::Refused { .. } | Self::Broken { .. } => {
-                "Check that the directory's URL is the CA's ACME directory.".to_owned()
+                "check that the directory's URL is the CA's ACME directory".to_owned()
             }
         }
     }
@@ -133,12 +133,12 @@ impl AccountError {
 pub(super) fn unavailable_step(failure: Option<&TransportError>) -> &'static str {
     match failure {
         Some(TransportError::Untrusted { .. }) => {
-            "Give a private CA's root as ca_file under [acme]; for a public CA, check the clock and whatever intercepts TLS."
+            "give a private CA's root as ca_file under [acme]; for a public CA, check the clock and whatever intercepts TLS"
         }
         Some(TransportError::Connect { .. } | TransportError::TimedOut { .. }) => {
-            "Check the directory's URL, DNS and the firewall; it will be tried again."
+            "check the directory's URL, DNS and the firewall, then try again"
         }
-        _ => "Nothing needs to be done unless it lasts: it will be tried again.",
+        _ => "wait and try again; the sidecar does so by itself",
     }
 }
 

@@ -113,6 +113,8 @@ pub enum Reply {
     Closed {
         /// Whose.
         apps: Vec<AppName>,
+        /// Whose door was meant and still stands, since an issuance needs it.
+        in_use: Option<AppName>,
     },
     /// The tokens that are answered.
     Challenges {

@@ -1,7 +1,7 @@
 //! The sidecar's end of the admin socket.
 
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,13 +28,16 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 pub struct AdminSocket {
     listener: UnixListener,
     path: PathBuf,
+    /// Tells our socket from one that another process has put in its place.
+    inode: u64,
 }
 
 impl AdminSocket {
     /// Binds the socket (mode 0600). One whose process is gone is replaced; a living one is an error.
     pub fn bind(path: &Path) -> io::Result<Self> {
         if let Some(directory) = path.parent() {
-            files::create_directory(directory, 0o700)?;
+            // The socket's own mode guards it; nginx's workers may have to pass to another socket beside it.
+            files::create_directory(directory, 0o755)?;
         }
         if std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) {
             match std::os::unix::net::UnixStream::connect(path) {
@@ -52,10 +55,12 @@ impl AdminSocket {
         files::discard(&unfinished)?;
         let listener = UnixListener::bind(&unfinished)?;
         std::fs::set_permissions(&unfinished, std::fs::Permissions::from_mode(0o600))?;
+        let inode = std::fs::symlink_metadata(&unfinished)?.ino();
         std::fs::rename(&unfinished, path)?;
         Ok(Self {
             listener,
             path: path.to_owned(),
+            inode,
         })
     }
 
@@ -103,7 +108,9 @@ impl AdminSocket {
 
 impl Drop for AdminSocket {
     fn drop(&mut self) {
-        let _ = files::discard(&self.path);
+        if std::fs::symlink_metadata(&self.path).is_ok_and(|file| file.ino() == self.inode) {
+            let _ = files::discard(&self.path);
+        }
     }
 }
 

@@ -173,8 +173,13 @@ impl Output {
             Reply::Opened { app, until } => {
                 self.say(&format!("the door of {app} is open until {}", time(*until)))
             }
-            Reply::Closed { apps } if apps.is_empty() => self.say("no door had to be closed"),
-            Reply::Closed { apps } => apps
+            Reply::Closed {
+                in_use: Some(app), ..
+            } => self.say(&format!(
+                "the door of {app} is needed by an issuance, and closes with it"
+            )),
+            Reply::Closed { apps, .. } if apps.is_empty() => self.say("no door had to be closed"),
+            Reply::Closed { apps, .. } => apps
                 .iter()
                 .for_each(|app| self.say(&format!("the door of {app} is closed"))),
             Reply::Challenges { tokens } => {
@@ -259,6 +264,9 @@ fn status_lines(certificate: &CertificateStatus) -> Vec<String> {
         }
     )];
     lines.push(format!("  names    {}", names.join(", ")));
+    if let Some(reason) = &certificate.unreadable {
+        lines.push(format!("  UNKNOWN  {reason}"));
+    }
     lines.push(match &certificate.live {
         None => "  stored   nothing yet".to_owned(),
         Some(live) if live.placeholder => format!(

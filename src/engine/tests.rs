@@ -47,9 +47,11 @@ async fn a_permanent_door_moves_with_its_directory() {
         .unwrap();
     engine.settle().await;
     assert!(stands(&nginx, "old"));
-    engine.reconfigure(config(&nginx, &[("shop", "new")])).await;
+    engine.reconfigure(config(&nginx, &[("shop", "new")]));
+    engine.settle().await;
     assert!(stands(&nginx, "new") && !stands(&nginx, "old"));
-    engine.reconfigure(config(&nginx, &[])).await;
+    engine.reconfigure(config(&nginx, &[]));
+    engine.settle().await;
     assert!(!stands(&nginx, "new"), "nobody wants it any more");
     engine.stop().await;
 }

@@ -142,6 +142,7 @@ impl Issuance<'_> {
         let live = store.live_version(&job.name)?;
         if let Some(pair) = self.saved_but_not_live(live)? {
             progress.notice("a certificate that an earlier run has saved is put live");
+            self.note_what_is_saved()?;
             return self.put_live(pair, Vec::new()).await;
         }
         if let Some(pair) = self.good_pair(live)? {
@@ -199,6 +200,16 @@ impl Issuance<'_> {
         );
         let good = pair.is_for(&self.job.identifiers) && OffsetDateTime::now_utc() < due;
         Ok(good.then_some(pair))
+    }
+
+    /// What an earlier run has saved may have outrun its note, whose order is over then.
+    fn note_what_is_saved(&self) -> Result<(), StoreError> {
+        let (store, name) = (&self.parts.store, &self.job.name);
+        let mut lineage = store.lineage(name)?;
+        lineage.identifiers.clone_from(&self.job.identifiers);
+        lineage.order = None;
+        store.save_lineage(name, &lineage)?;
+        store.forget_next_key(name)
     }
 
     /// A good version that is newer than the live one: its process ended before it could put it live.

@@ -169,7 +169,7 @@ impl Issuance<'_> {
             .map_err(|error| self.failed(error, Some(&visits)))?;
         progress.reached(Step::OrderReady, "");
         drop(visits);
-        let key = self.key(order)?;
+        let key = self.key(order).await?;
         if !is_finalised(order) {
             order
                 .finalize(&key.request(&job.identifiers)?)
@@ -290,7 +290,7 @@ impl Issuance<'_> {
     }
 
     /// The key that the order was finalised with by an earlier run, or a new one, kept before the CA hears of it.
-    fn key(&self, order: &Order) -> Result<PrivateKey, IssueError> {
+    async fn key(&self, order: &Order) -> Result<PrivateKey, IssueError> {
         let store = &self.parts.store;
         if is_finalised(order)
             && let Some(pem) = store.next_key(&self.job.name)?
@@ -298,8 +298,9 @@ impl Issuance<'_> {
             return Ok(PrivateKey::from_pem(&pem)?);
         }
         let kind = self.job.acme.key;
-        // RSA keys take a while to find; what else runs here goes on meanwhile.
-        let key = tokio::task::block_in_place(|| PrivateKey::generate(kind))?;
+        // RSA keys take a while to find; what else runs in this task goes on meanwhile.
+        let made = tokio::task::spawn_blocking(move || PrivateKey::generate(kind)).await;
+        let key = made.unwrap_or_else(|died| std::panic::resume_unwind(died.into_panic()))?;
         store.save_next_key(&self.job.name, key.pem())?;
         Ok(key)
     }

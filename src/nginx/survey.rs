@@ -154,7 +154,7 @@ impl Survey {
                     .collect(),
             };
             let found = match found.is_empty() {
-                true => vec![(Address::Tcp((Ipv4Addr::LOCALHOST, 80).into()), false)],
+                true => self.door_listens(),
                 false => found,
             };
             for (address, proxy_protocol) in found {
@@ -169,6 +169,28 @@ impl Survey {
             }
         }
         knocks
+    }
+
+    /// Where the door's servers listen, for a name that none of them has: their default answers for it.
+    fn door_listens(&self) -> Vec<(Address, bool)> {
+        let known = self
+            .configuration
+            .as_deref()
+            .zip(self.include_dir.as_deref());
+        let sockets =
+            known.map(|(configuration, directory)| configuration.sockets_of_door(directory));
+        let plain = |listen: &&Listen| !listen.tls && !listen.quic;
+        let found: Vec<_> = sockets
+            .iter()
+            .flatten()
+            .map(|socket| &socket.listen)
+            .filter(plain)
+            .filter_map(reachable)
+            .collect();
+        match found.is_empty() {
+            true => vec![(Address::Tcp((Ipv4Addr::LOCALHOST, 80).into()), false)],
+            false => found,
+        }
     }
 
     /// The TLS servers that have one of these names, and the certificate file of each.

@@ -135,6 +135,11 @@ impl Store {
         self.lock_path("door", app.as_str())
     }
 
+    /// Whether a living process holds an app's door.
+    pub fn is_door_held(&self, app: &AppName) -> bool {
+        matches!(Lock::try_take(&self.door_lock(app)), Ok(None))
+    }
+
     /// The lock under which nginx is tested and reloaded.
     pub fn nginx_lock(&self) -> PathBuf {
         self.lock_path("nginx", "reload")

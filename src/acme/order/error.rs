@@ -148,30 +148,30 @@ impl OrderError {
         match self {
             Self::Validation { failures } => validation_step(failures),
             Self::NoChallenge { identifier, .. } if identifier.needs_dns() => {
-                format!("A wildcard needs challenge = \"dns-01\" for {identifier}.")
+                format!("a wildcard needs challenge = \"dns-01\" for {identifier}")
             }
             Self::NoChallenge { .. } => {
-                "Choose another CA or another challenge for this app.".to_owned()
+                "choose another CA or another challenge for this app".to_owned()
             }
             Self::RateLimited { detail, .. } => match link_in(detail) {
-                Some(link) => format!("Read {link}; it will be tried again when the CA allows it."),
-                None => "Nothing needs to be done: it will be tried again when the CA allows it.".to_owned(),
+                Some(link) => format!("read {link}, and try again when the CA allows it; the sidecar does so by itself"),
+                None => "try again when the CA allows it; the sidecar does so by itself".to_owned(),
             },
             Self::Unavailable { source, .. } => unavailable_step(source.as_ref()).to_owned(),
             Self::Refused { .. } => {
-                "Change what the CA objects to in the app's domains or under [acme], then try again.".to_owned()
+                "change what the CA objects to in the app's domains or under [acme], then try again".to_owned()
             }
             Self::UnknownProfile { .. } => {
-                "Set profile under [acme] or the app to one of them, or leave it out.".to_owned()
+                "set profile under [acme] or the app to one of them, or leave it out".to_owned()
             }
             Self::AccountGone { .. } => {
-                "Register a new account: sidedoor account register.".to_owned()
+                "move accounts/*/account.json of this CA out of the state directory; the next try registers anew".to_owned()
             }
             Self::ReplacesRefused { .. } | Self::OrderGone { .. } | Self::Timeout { .. } => {
-                "Nothing needs to be done: it will be tried again.".to_owned()
+                "try again; the sidecar does so by itself".to_owned()
             }
             Self::Broken { .. } => {
-                "Check that the directory's URL is the CA's; if it is, report this to the CA or to us.".to_owned()
+                "check that the directory's URL is the CA's; if it is, report this to the CA or to us".to_owned()
             }
         }
     }
@@ -256,7 +256,7 @@ mod tests {
         assert!(
             error
                 .next_step()
-                .contains("https://portal.example/unpause?jwt=abc;")
+                .contains("https://portal.example/unpause?jwt=abc,")
         );
     }
 
