@@ -9,6 +9,7 @@
 //! - [`cli`] is the command line: parse, ask, print. It asks a running sidecar through [`admin`], or starts an [`engine`] for itself.
 //! - [`daemon`] is the sidecar: it wires an engine to the admin socket, the [`manager`], the signals and the configuration's [`watch`].
 //! - [`engine`] holds the running parts; [`operations`] is what each request does with them, wherever it came from.
+//!   [`serving`] puts the configuration into the data path's terms.
 //!
 //! **One certificate**
 //! - [`issuance`] is its journey: lock, look again, account, [`doors`], order, validation, save, [`deploy`]. What is done is written down
