@@ -109,7 +109,7 @@ pub struct Engine {
     gate: Arc<Gate>,
     proxy: Mutex<Option<Proxy>>,
     control: Mutex<Option<JoinHandle<()>>>,
-    timers: TaskTracker,
+    tasks: TaskTracker,
     released: Notify,
     configured: Notify,
 }
@@ -140,8 +140,8 @@ impl Engine {
             store.nginx_lock(),
         );
         let control = Arc::new(control);
-        #[allow(clippy::disallowed_methods)] // awaited in `stop`
-        let serving = tokio::spawn(serve);
+        let tasks = TaskTracker::new();
+        let serving = tasks.spawn(serve);
         let parts = Parts {
             doors: Doors::new(
                 store.clone(),
@@ -166,7 +166,7 @@ impl Engine {
             gate,
             proxy: Mutex::new(Some(proxy)),
             control: Mutex::new(Some(serving)),
-            timers: TaskTracker::new(),
+            tasks,
             released: Notify::new(),
             configured: Notify::new(),
         });
@@ -336,7 +336,7 @@ impl Engine {
         let until = held.until;
         self.held.insert(app.clone(), held);
         let engine = Arc::downgrade(self);
-        self.timers.spawn(async move {
+        self.tasks.spawn(async move {
             let span = (until - OffsetDateTime::now_utc())
                 .try_into()
                 .unwrap_or_default();

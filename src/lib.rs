@@ -22,7 +22,7 @@
 //! - [`acme`] is the only code that names instant-acme.
 //! - [`nginx`] tests, reloads and reads nginx, knocks at it, and writes a door's text. All tests and reloads go through one
 //!   [`Control`](nginx::control::Control), which coalesces them and takes back what nginx refuses.
-//! - [`store`] is the one place that knows the state directory. [`files`], [`lock`] and [`command`] are how it and others touch the system.
+//! - [`store`] is the one place that knows the state directory. [`files`], [`lock`], [`command`] and [`tls`] are how it and others touch the world.
 //!
 //! **Pure**: no I/O, no clock; time and randomness are arguments
 //! - [`identifier`], [`challenge`], [`address`], [`network`], [`upstream`]: names and addresses that exist only if they are well-formed.
@@ -71,5 +71,6 @@ pub mod serving;
 pub mod status;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod upstream;
 pub mod watch;

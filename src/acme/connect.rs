@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
+use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::transport::TransportError;
+use crate::tls;
 
 /// How long an address may stay silent before the next one is tried beside it (RFC 8305 5).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -109,9 +110,7 @@ impl Connector {
         if roots.len() == before && !extra_roots.is_empty() {
             return Err(unusable("there is no certificate in PEM in it".to_owned()));
         }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+        let mut config = tls::client()
             .map_err(CaError::Tls)?
             .with_root_certificates(roots)
             .with_no_client_auth();
