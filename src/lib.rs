@@ -44,6 +44,7 @@ pub mod accounts;
 pub mod acme;
 pub mod address;
 pub mod admin;
+pub mod budget;
 pub mod certificate;
 pub mod challenge;
 pub mod check;
