@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use super::{Store, StoreError, Version, json_names, read_json, write_json};
 use crate::identifier::{AppName, Identifier};
+use crate::schedule::State;
 
 /// What is remembered of one name's certificates. Fields that an older version didn't write have defaults.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,8 @@ pub struct Lineage {
     pub rejected: Option<Version>,
     /// What went wrong since the last success.
     pub failure: Option<Failure>,
+    /// What its schedule remembers: what the CA has suggested, the back-off, what is waited for.
+    pub schedule: State,
 }
 
 /// An order that was placed and has not ended.

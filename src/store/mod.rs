@@ -6,11 +6,13 @@
 //! archive/<name>/next.pem                         the key of an order in flight
 //! live/<name> -> ../archive/<name>/0001
 //! lineages/<name>.json
+//! budgets/<directory>.json                        what is used up of a CA's limits
 //! doors/<app>.json
 //! locks/
 //! ```
 
 mod archive;
+mod budgets;
 mod leases;
 mod lineages;
 
