@@ -121,7 +121,9 @@ pub enum Outcome<'a> {
     Invalid(&'a [Identifier]),
     /// There is no certificate, for other reasons.
     Failed,
-    /// It may still come to its end: nothing is given back.
+    /// It may still be taken up, and the CA has not been told to look: no validation can have failed.
+    Waiting,
+    /// It may still come to its end, and the CA may have looked: nothing is given back.
     Open,
 }
 
@@ -196,7 +198,9 @@ impl Budget {
             let is_spent = match (limit, outcome) {
                 (_, Outcome::Open) => true,
                 (Limit::Orders, outcome) => outcome != Outcome::NotPlaced,
-                (Limit::Domain | Limit::Set, outcome) => outcome == Outcome::Issued,
+                (Limit::Domain | Limit::Set, outcome) => {
+                    matches!(outcome, Outcome::Issued | Outcome::Waiting)
+                }
                 (Limit::Failures | Limit::FailuresInARow, Outcome::Invalid(failed)) => {
                     failed.iter().any(|name| name.to_string() == *of)
                 }

@@ -99,6 +99,26 @@ fn a_crash_gets_nothing_for_free() {
 }
 
 #[test]
+fn an_order_that_waits_for_us_is_paid_for_once_and_never_counts_as_a_failure() {
+    let limits = lets_encrypt();
+    let mut budget = Budget::default();
+    let one = names(&["a.example.com"]);
+    let mut kind = Kind::New;
+    for _ in 0..50 {
+        let charge = budget.charge(&limits, &one, kind, NOW, false).unwrap();
+        budget.settle(&limits, &charge, Outcome::Waiting, NOW);
+        kind = Kind::Resumed;
+    }
+    // What it will end as is paid for: three more of the four at once are left.
+    for _ in 0..3 {
+        let charge = budget.charge(&limits, &one, Kind::New, NOW, false).unwrap();
+        budget.settle(&limits, &charge, Outcome::Issued, NOW);
+    }
+    let refused = budget.charge(&limits, &one, Kind::New, NOW, false);
+    assert_eq!(refused.unwrap_err().limit, Limit::Set);
+}
+
+#[test]
 fn force_is_charged_all_the_same() {
     let limits = lets_encrypt();
     let mut budget = Budget::default();
