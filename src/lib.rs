@@ -14,7 +14,8 @@
 //! **One certificate**
 //! - [`issuance`] is its journey: lock, look again, account, [`doors`], order, validation, save, [`deploy`]. What is done is written down
 //!   before the next step, so that whoever comes after a crash goes on from there.
-//! - [`manager`] sleeps until the earliest is due; each then has a task of its own. [`schedule`] says when, and is pure.
+//! - [`manager`] sleeps until the earliest is due; each then has a task of its own. [`schedule`] says when, and [`budget`] whether a CA's limits
+//!   allow it; both are pure.
 //! - [`status`] compares what is stored with what nginx serves; [`check`] tells what is in the way of validation. [`progress`] and [`report`] are how anything is told.
 //!
 //! **Adapters**, each of which owns one outside thing

@@ -10,13 +10,13 @@ use tokio::sync::Semaphore;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{App, Config};
+use crate::config::Config;
 use crate::engine::Engine;
 use crate::identifier::AppName;
-use crate::issuance::read_pair;
+use crate::issuance::{Job, read_pair};
 use crate::operations;
 use crate::schedule::{self, Standing};
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 
 /// So many are issued at a time; what each mostly does is wait.
 const AT_ONCE: usize = 16;
@@ -61,21 +61,20 @@ pub async fn run(engine: Arc<Engine>, stop: CancellationToken) {
         let config = engine.config();
         let now = OffsetDateTime::now_utc();
         let mut next = now + LOOK_AGAIN;
-        for app in config.apps.iter().filter(|app| app.enabled) {
-            if attempts.is_under_way(&app.name) {
+        for name in names(&engine, &config) {
+            if attempts.is_under_way(&name) {
                 continue;
             }
-            let due = attempts.earliest(&app.name, due(&engine, &config, app, now));
+            let Some(due) = due(&engine.parts.store, &config, &name, now) else {
+                continue;
+            };
+            let due = attempts.earliest(&name, due);
             if due > now {
                 next = next.min(due);
                 continue;
             }
-            let task = tasks.spawn(one(
-                Arc::clone(&engine),
-                Arc::clone(&places),
-                app.name.clone(),
-            ));
-            attempts.under_way.insert(task.id(), app.name.clone());
+            let task = tasks.spawn(one(Arc::clone(&engine), Arc::clone(&places), name.clone()));
+            attempts.under_way.insert(task.id(), name);
         }
         let pause = (next - now).try_into().unwrap_or(LOOK_AGAIN);
         tokio::select! {
@@ -97,30 +96,43 @@ pub async fn run(engine: Arc<Engine>, stop: CancellationToken) {
 /// One certificate; how it ends is written down and logged where it is done.
 async fn one(engine: Arc<Engine>, places: Arc<Semaphore>, name: AppName) {
     let _place = places.acquire().await;
-    let _ = operations::issue_app(&engine, &name, Arc::new(|_| {})).await;
+    let _ = operations::issue_lineage(&engine, &name, Arc::new(|_| {})).await;
 }
 
-/// When an app's certificate is to be issued; at once if that can't be told, since the issuance says why.
-fn due(engine: &Engine, config: &Config, app: &App, now: OffsetDateTime) -> OffsetDateTime {
-    standing(engine, config, app).map_or(now, |standing| schedule::next_attempt(&standing, now))
+/// Every certificate that is looked after.
+fn names(engine: &Engine, config: &Config) -> Vec<AppName> {
+    operations::every_name(&engine.parts.store, config).unwrap_or_else(|error| {
+        tracing::error!(%error, "the certificates of no app can't be listed; the apps' are looked after");
+        let enabled = config.apps.iter().filter(|app| app.enabled);
+        enabled.map(|app| app.name.clone()).collect()
+    })
 }
 
-fn standing(engine: &Engine, config: &Config, app: &App) -> Result<Standing, StoreError> {
-    let store = &engine.parts.store;
-    let lineage = store.lineage(&app.name)?;
-    let live = store.live_version(&app.name)?;
+/// When a certificate is to be issued; at once if that can't be told, since the issuance says why. Nothing where no app has its names any more.
+fn due(
+    store: &Store,
+    config: &Config,
+    name: &AppName,
+    now: OffsetDateTime,
+) -> Option<OffsetDateTime> {
+    let job = operations::of_lineage(store, config, name, false).ok()?;
+    Some(standing(store, &job).map_or(now, |standing| schedule::next_attempt(&standing, now)))
+}
+
+fn standing(store: &Store, job: &Job) -> Result<Standing, StoreError> {
+    let lineage = store.lineage(&job.name)?;
+    let live = store.live_version(&job.name)?;
     let pair = live
-        .map(|version| read_pair(store, &app.name, version))
+        .map(|version| read_pair(store, &job.name, version))
         .transpose()?
         .flatten();
-    let renew_before = app.acme.renew_before.or(config.acme.renew_before);
-    let good = pair.filter(|pair| pair.is_for(&app.domains) && lineage.deployed == live);
+    let good = pair.filter(|pair| pair.is_for(&job.identifiers) && lineage.deployed == live);
     Ok(Standing {
         due: good.map(|pair| {
             schedule::due_at(
                 pair.chain.not_before(),
                 pair.chain.not_after(),
-                renew_before,
+                job.acme.renew_before,
             )
         }),
         failure: lineage

@@ -1,5 +1,7 @@
 //! What each request does, the same whether it came over the admin socket or a command works alone.
 
+mod jobs;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,15 +10,19 @@ use futures_util::future::join_all;
 use time::OffsetDateTime;
 
 use crate::admin::protocol::{Certificate, Fared, Reply, Request};
-use crate::config::{App, Config, Door};
+use crate::config::Door;
 use crate::deploy::Deployed;
 use crate::doors::{DoorError, Unwanted};
 use crate::engine::{Engine, Held};
-use crate::identifier::{AppName, Identifier};
+use crate::identifier::AppName;
 use crate::issuance::{self, Issued, Job};
 use crate::progress::{Note, Progress};
 use crate::report::Report;
 use crate::status;
+
+pub use jobs::apps_and_names;
+pub(crate) use jobs::{every_name, of_lineage};
+use jobs::{find_app, job};
 
 /// Hears how far a request has come.
 pub type Listener = Arc<dyn Fn(Note) + Send + Sync>;
@@ -71,144 +77,14 @@ pub async fn perform(
     }
 }
 
-/// The certificate of an app, if it is due.
-pub async fn issue_app(
+/// The certificate of a lineage, if it is due.
+pub(crate) async fn issue_lineage(
     engine: &Arc<Engine>,
     name: &AppName,
     listener: Listener,
 ) -> Result<Certificate, Report> {
-    let job = job(&engine.config(), Some(name), Vec::new(), false)?;
+    let job = of_lineage(&engine.parts.store, &engine.config(), name, false)?;
     issue(engine, &job, listener).await
-}
-
-fn find_app<'a>(config: &'a Config, name: &AppName) -> Result<&'a App, Report> {
-    config.app(name).ok_or_else(|| {
-        let known: Vec<_> = config.apps.iter().map(|app| app.name.as_str()).collect();
-        let next_step = match known.is_empty() {
-            true => format!("add an [[app]] to {}", config.file.display()),
-            false => format!("name one of: {}", known.join(", ")),
-        };
-        Report::new(
-            format!("there is no app {name} in {}", config.file.display()),
-            next_step,
-        )
-    })
-}
-
-/// The apps meant, each with those of its names that are meant: this app, these names, or everything.
-pub fn apps_and_names(
-    config: &Config,
-    app: Option<&AppName>,
-    names: Vec<Identifier>,
-) -> Result<Vec<(App, Vec<Identifier>)>, Report> {
-    if app.is_none() && names.is_empty() {
-        return Ok(config
-            .apps
-            .iter()
-            .map(|app| (app.clone(), app.domains.clone()))
-            .collect());
-    }
-    let Job {
-        identifiers, apps, ..
-    } = job(config, app, names, false)?;
-    let own = |app: &App| {
-        identifiers
-            .iter()
-            .filter(|name| app.covers(name))
-            .cloned()
-            .collect()
-    };
-    Ok(apps
-        .into_iter()
-        .map(|app| (app.clone(), own(&app)))
-        .collect())
-}
-
-/// What to issue for an app, or for names that apps have.
-fn job(
-    config: &Config,
-    app: Option<&AppName>,
-    names: Vec<Identifier>,
-    force: bool,
-) -> Result<Job, Report> {
-    let only = match &config.apps[..] {
-        [only] if names.is_empty() => Some(&only.name),
-        _ => None,
-    };
-    match (app.or(only), names.first()) {
-        (Some(app), None) => {
-            let app = find_app(config, app)?;
-            Ok(Job {
-                name: app.name.clone(),
-                identifiers: app.domains.clone(),
-                apps: vec![app.clone()],
-                acme: app.acme.clone(),
-                force,
-            })
-        }
-        (None, Some(first)) => {
-            let same = config
-                .apps
-                .iter()
-                .find(|app| same_names(&app.domains, &names));
-            let name = same.map_or_else(|| AppName::of_identifier(first), |app| app.name.clone());
-            job_of(config, name, names, force)
-        }
-        _ => Err(Report::new(
-            "either an app or names are to be given",
-            "write `sidedoor issue APP` or `sidedoor issue -d NAME`",
-        )),
-    }
-}
-
-fn job_of(
-    config: &Config,
-    name: AppName,
-    mut identifiers: Vec<Identifier>,
-    force: bool,
-) -> Result<Job, Report> {
-    let mut apps: Vec<App> = Vec::new();
-    let mut seen = Vec::new();
-    identifiers.retain(|identifier| {
-        let new = !seen.contains(identifier);
-        seen.push(identifier.clone());
-        new
-    });
-    for identifier in &identifiers {
-        if identifier.needs_dns() {
-            let what = format!(
-                "{identifier} needs validation by dns-01, and this version validates by http-01 only"
-            );
-            return Err(Report::new(what, "name the hosts one by one"));
-        }
-        let Some(app) = config.app_of(identifier) else {
-            let next_step = format!(
-                "add it to the domains of an [[app]] in {}",
-                config.file.display()
-            );
-            return Err(Report::new(
-                format!("no app has the name {identifier}, so there is no door for it"),
-                next_step,
-            ));
-        };
-        if !apps.iter().any(|known| known.name == app.name) {
-            apps.push(app.clone());
-        }
-    }
-    let acme = apps
-        .first()
-        .map_or_else(|| config.acme.clone(), |app| app.acme.clone());
-    Ok(Job {
-        name,
-        identifiers,
-        apps,
-        acme,
-        force,
-    })
-}
-
-fn same_names(one: &[Identifier], other: &[Identifier]) -> bool {
-    one.iter().all(|name| other.contains(name)) && other.iter().all(|name| one.contains(name))
 }
 
 async fn issue(engine: &Arc<Engine>, job: &Job, listener: Listener) -> Result<Certificate, Report> {
@@ -267,13 +143,14 @@ async fn renew(
 ) -> Result<Reply, Report> {
     let config = engine.config();
     let names = match names.is_empty() {
-        true => every_name(engine, &config)?,
+        true => every_name(&engine.parts.store, &config)
+            .map_err(|error| Report::new(&error, error.next_step()))?,
         false => names,
     };
     let mut jobs = Vec::new();
     let mut certificates = Vec::new();
     for name in names {
-        match lineage_job(engine, &config, &name, force) {
+        match of_lineage(&engine.parts.store, &config, &name, force) {
             Ok(job) => jobs.push(job),
             Err(report) => certificates.push(Fared::Failed { name, report }),
         }
@@ -292,48 +169,6 @@ async fn renew_one(engine: &Arc<Engine>, job: &Job, listener: Listener) -> Fared
             name: job.name.clone(),
             report,
         },
-    }
-}
-
-fn every_name(engine: &Engine, config: &Config) -> Result<Vec<AppName>, Report> {
-    let mut names: Vec<_> = config
-        .apps
-        .iter()
-        .filter(|app| app.enabled)
-        .map(|app| app.name.clone())
-        .collect();
-    let lineages = engine
-        .parts
-        .store
-        .lineages()
-        .map_err(|error| Report::new(&error, error.next_step()))?;
-    names.extend(
-        lineages
-            .into_iter()
-            .filter(|name| config.app(name).is_none()),
-    );
-    Ok(names)
-}
-
-fn lineage_job(
-    engine: &Engine,
-    config: &Config,
-    name: &AppName,
-    force: bool,
-) -> Result<Job, Report> {
-    if config.app(name).is_some() {
-        return job(config, Some(name), Vec::new(), force);
-    }
-    let lineage = engine
-        .parts
-        .store
-        .lineage(name)
-        .map_err(|error| Report::new(&error, error.next_step()))?;
-    match lineage.identifiers.is_empty() {
-        true => Err(find_app(config, name)
-            .err()
-            .unwrap_or_else(|| Report::new("nothing is known of it", ""))),
-        false => job_of(config, name.clone(), lineage.identifiers, force),
     }
 }
 
@@ -418,38 +253,4 @@ async fn close(engine: &Arc<Engine>, app: Option<AppName>) -> Result<Reply, Repo
         apps: closed,
         in_use,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-
-    fn config(apps: &[&str]) -> Config {
-        let tables = apps.iter().map(|app| {
-            format!("[[app]]\nname = \"{app}\"\ndomains = [\"{app}.example\"]\ninclude_dir = \"/{app}\"\n")
-        });
-        Config::parse(Path::new("/sidedoor.toml"), &tables.collect::<String>()).unwrap()
-    }
-
-    #[test]
-    fn the_only_app_needs_no_name() {
-        let job = job(&config(&["shop"]), None, Vec::new(), false).unwrap();
-        assert_eq!(job.name.as_str(), "shop");
-    }
-
-    #[test]
-    fn of_several_apps_one_has_to_be_named() {
-        for apps in [&["shop", "wiki"][..], &[]] {
-            assert!(job(&config(apps), None, Vec::new(), false).is_err());
-        }
-    }
-
-    #[test]
-    fn names_are_taken_without_an_app_also_where_there_is_only_one() {
-        let names = vec!["shop.example".parse().unwrap()];
-        let job = job(&config(&["shop"]), None, names, false).unwrap();
-        assert_eq!(job.name.as_str(), "shop");
-    }
 }

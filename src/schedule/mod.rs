@@ -12,11 +12,11 @@
 //! 4. Later than all of these, if the CA has asked to wait, a limit is used up ([`crate::budget`]), or names don't resolve yet.
 
 mod chance;
+mod dates;
 mod failures;
 mod lifetime;
 mod names;
 mod renewal;
-mod sketch;
 mod why;
 
 #[cfg(test)]
@@ -31,11 +31,11 @@ use crate::budget::Exhausted;
 use crate::identifier::Identifier;
 use chance::Chance;
 
+pub use dates::{Standing, due_at, next_attempt};
 pub use failures::{Cause, Failed, Failures};
 pub use lifetime::due_between;
 pub use names::{Resolution, Unresolved};
 pub use renewal::{Ignored, Plan, Renewal, Suggestion, Window};
-pub use sketch::{Standing, due_at, next_attempt};
 pub use why::Why;
 
 /// A CA that raises one alarm after the other is followed so often at most.

@@ -128,3 +128,13 @@ fn a_sidecar_that_starts_gets_the_certificates_that_are_missing() {
     let _sidecar = shop.sidecar();
     assert_eq!(shop.sidedoor.versions("shop").len(), 1);
 }
+
+#[test]
+fn a_sidecar_renews_a_certificate_that_is_no_apps_as_well() {
+    let shop = Shop::visited_by(|ca| ca.valid_for(Duration::from_secs(20)));
+    shop.sidedoor.call(["issue", "-d", NAMES[1]]).succeeded();
+    let _sidecar = shop.sidedoor.run();
+    eventually("a second certificate", Duration::from_secs(60), || {
+        (shop.sidedoor.versions(NAMES[1]).len() > 1).then_some(())
+    });
+}

@@ -1,5 +1,5 @@
-//! The first sketch, until its callers use the rest.
-#![allow(missing_docs)]
+//! What the dates of a certificate alone say. This is what the sidecar goes by: it neither asks for renewal information nor
+//! keeps a budget yet, which [`State`](super::State) and [`budget`](crate::budget) decide about.
 
 use std::time::Duration;
 
