@@ -97,7 +97,9 @@ impl Deployment<'_> {
         async move {
             let previous = previous?;
             let patience = match applied.await {
-                Ok(Outcome::Reloaded { took }) => Patience::after_reload(took),
+                Ok(Outcome::Reloaded { took, old_workers }) => {
+                    Patience::after_reload(took, &old_workers)
+                }
                 Ok(Outcome::Unchanged | Outcome::GoneButNotReloaded(_)) => Patience::UNTOUCHED,
                 Err(error) => {
                     if matches!(error, ControlError::Refused { .. }) {
@@ -156,7 +158,7 @@ impl Deployment<'_> {
         let servers = self.tls_servers(pair).await;
         let answers = servers
             .iter()
-            .map(|(server, _)| served::wait_for(server, leaf, patience).boxed());
+            .map(|(server, _)| served::wait_for(server, leaf, patience.clone()).boxed());
         let mut seen = 0;
         for ((server, uses), served) in servers.iter().zip(join_all(answers).await) {
             match served {

@@ -240,7 +240,9 @@ impl Doors {
         match applied {
             Ok(outcome) => {
                 let patience = match outcome {
-                    Outcome::Reloaded { took } => Patience::after_reload(took),
+                    Outcome::Reloaded { took, old_workers } => {
+                        Patience::after_reload(took, &old_workers)
+                    }
                     Outcome::Unchanged | Outcome::GoneButNotReloaded(_) => Patience::UNTOUCHED,
                 };
                 Ok(OpenDoor {
@@ -279,12 +281,12 @@ impl Doors {
         let _answered = self.challenges.present(&probe);
         let patience = match door.proven.load(Ordering::Relaxed) {
             true => Patience::UNTOUCHED,
-            false => door.patience,
+            false => door.patience.clone(),
         };
         let knocks = door.survey.knocks(names);
         let proofs = knocks
             .iter()
-            .map(|knock| probe::prove(knock, &probe, patience).boxed());
+            .map(|knock| probe::prove(knock, &probe, patience.clone()).boxed());
         let proofs = try_join_all(proofs).await;
         let proofs = proofs.map_err(|not_proven| DoorError::NotProven {
             not_proven: Box::new(not_proven),

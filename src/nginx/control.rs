@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
 use super::change::{Change, Made};
-use super::master::Master;
+use super::master::{Master, Worker};
 use super::verdict::{Blame, blamed};
 use crate::command;
 use crate::config::Commands;
@@ -30,6 +30,8 @@ pub enum Outcome {
     Reloaded {
         /// How long the test and the reload took: what nginx itself will need again before its new workers are there.
         took: Duration,
+        /// The workers that are retired by it, where they can be seen.
+        old_workers: Vec<Worker>,
     },
     /// Something of ours is gone from the disk, but nginx could not be told, since its configuration is broken elsewhere.
     GoneButNotReloaded(String),
@@ -270,6 +272,10 @@ async fn serve(
     for one in &running {
         (one.listener)(Stage::Tested);
     }
+    let old_workers = match master {
+        Some(master) => master.workers().await,
+        None => Vec::new(),
+    };
     if let Err(Failure::Refused(words) | Failure::NotRun(words)) = reload(commands, master).await {
         return fail_all(
             running,
@@ -286,7 +292,10 @@ async fn serve(
     );
     for one in running {
         (one.listener)(Stage::Reloaded);
-        one.finish(Ok(Outcome::Reloaded { took }));
+        one.finish(Ok(Outcome::Reloaded {
+            took,
+            old_workers: old_workers.clone(),
+        }));
     }
 }
 

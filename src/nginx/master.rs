@@ -1,4 +1,4 @@
-//! nginx's master process, told directly to read its configuration.
+//! nginx's master process, told directly to read its configuration, and its workers, seen to retire.
 //!
 //! `nginx -s reload` reads the whole configuration only to find the master's process id: 1.7 s of computing with 1,000 TLS hosts
 //! (measured), right after our own test has read it. So where the reload command is nginx's own, and the master is there and ours to
@@ -35,15 +35,51 @@ impl Master {
 
     /// Signals the master; `false` if the command has to be run instead.
     pub async fn reload(&self) -> bool {
-        if !self.is_nginx_s_reload {
-            return false;
+        match self.process().await {
+            Some(master) if self.is_nginx_s_reload => kill_process(master, Signal::HUP).is_ok(),
+            _ => false,
         }
-        let pid_file = self.pid_file.get_or_init(|| self.surveyor.pid_file()).await;
-        let Some(master) = pid_file.as_deref().and_then(master_in) else {
-            return false;
-        };
-        kill_process(master, Signal::HUP).is_ok()
     }
+
+    /// The workers that answer now; none where the master can't be seen from here.
+    pub async fn workers(&self) -> Vec<Worker> {
+        self.process().await.map(workers_of).unwrap_or_default()
+    }
+
+    async fn process(&self) -> Option<Pid> {
+        let pid_file = self.pid_file.get_or_init(|| self.surveyor.pid_file()).await;
+        pid_file.as_deref().and_then(master_in)
+    }
+}
+
+/// One of nginx's workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Worker(i32);
+
+impl Worker {
+    /// Whether it takes no connection any more. nginx says so in the title of the process just before it closes its listeners.
+    pub fn has_retired(self) -> bool {
+        !is_worker(self.0)
+    }
+}
+
+fn workers_of(master: Pid) -> Vec<Worker> {
+    let master = master.as_raw_nonzero();
+    let children = fs::read_to_string(format!("/proc/{master}/task/{master}/children"));
+    let children = children.unwrap_or_default();
+    let pids = children
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok());
+    pids.filter(|pid| is_worker(*pid)).map(Worker).collect()
+}
+
+/// Whether a process is a worker that takes connections: one that retires is called "worker process is shutting down".
+fn is_worker(pid: i32) -> bool {
+    const TITLE: &[u8] = b"nginx: worker process";
+    let title = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    title
+        .strip_prefix(TITLE)
+        .is_some_and(|rest| !rest.starts_with(b" is shutting"))
 }
 
 /// Whether a command is nginx itself, told to reload: not behind `sudo` or in a container, whose nginx is another's.

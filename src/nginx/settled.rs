@@ -1,9 +1,12 @@
 //! Asks nginx the same thing again and again until the answer is settled: good several times in a row, once the workers
-//! that the last reload retires can no longer be the ones who answer.
+//! that the last reload retires can no longer be the ones who answer: they are seen to go, or enough time has passed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
+
+use super::master::Worker;
 
 /// nginx's master lets its old workers answer for 100 ms after it has started the new ones (measured, and in its source);
 /// until then one good answer proves nothing.
@@ -26,12 +29,14 @@ pub trait Question: Sync {
 }
 
 /// What a settled answer has to wait for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Patience {
     /// When nginx was told to reload; nothing if it wasn't, and so no old workers are about.
     reloaded: Option<Instant>,
     /// How long it may take at most.
     limit: Duration,
+    /// The workers that the reload retires, where they can be seen.
+    old_workers: Option<Arc<[Worker]>>,
 }
 
 impl Patience {
@@ -43,16 +48,29 @@ impl Patience {
         Self {
             reloaded: None,
             limit,
+            old_workers: None,
         }
     }
 
     /// nginx was told to reload just now, and test and reload took so long. Its workers may take as long again: with
     /// 1,000 TLS hosts, new ones were there 3.7 s after a command of 1.7 s (measured).
-    pub fn after_reload(took: Duration) -> Self {
+    pub fn after_reload(took: Duration, old_workers: &[Worker]) -> Self {
         Self {
             reloaded: Some(Instant::now()),
             limit: Duration::from_secs(3) + 5 * took,
+            old_workers: (!old_workers.is_empty()).then(|| old_workers.into()),
         }
+    }
+
+    /// Whether only new workers can have given an answer, the first good one of which came at `since`.
+    fn only_new_workers_answer(&self, since: Instant) -> bool {
+        let Some(reloaded) = self.reloaded else {
+            return true;
+        };
+        let seen_to_go =
+            |workers: &Arc<[Worker]>| workers.iter().all(|worker| worker.has_retired());
+        self.old_workers.as_ref().is_some_and(seen_to_go)
+            || since.elapsed() >= old_workers_answer(since - reloaded)
     }
 }
 
@@ -81,16 +99,14 @@ pub async fn settle<Q: Question>(question: &Q, patience: Patience) -> Result<Set
                 settled.good += 1;
                 let since = *first_good.get_or_insert_with(Instant::now);
                 // What was answered while old workers were about is no news.
-                let alone = patience
-                    .reloaded
-                    .is_none_or(|reloaded| since.elapsed() >= old_workers_answer(since - reloaded));
+                let alone = patience.only_new_workers_answer(since);
                 in_a_row = if alone { in_a_row + 1 } else { 0 };
                 if in_a_row >= IN_A_ROW {
                     return Ok(settled);
                 }
                 match alone {
                     true => Duration::ZERO,
-                    false => Duration::from_millis(8),
+                    false => Duration::from_millis(4),
                 }
             }
             Err(other) => {
@@ -179,7 +195,7 @@ mod tests {
         ];
         let settled = settle(
             &Script::of(&answers),
-            Patience::after_reload(Duration::ZERO),
+            Patience::after_reload(Duration::ZERO, &[]),
         )
         .await
         .unwrap();
@@ -194,7 +210,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_slow_nginx_is_given_more_time_to_let_its_old_workers_go() {
         let slow = Duration::from_secs(2);
-        let patience = Patience::after_reload(slow);
+        let patience = Patience::after_reload(slow, &[]);
         sleep(slow).await;
         let start = Instant::now();
         settle(&Script::of(&[Ok(())]), patience).await.unwrap();

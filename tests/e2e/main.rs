@@ -16,3 +16,4 @@ mod several;
 mod shop;
 mod stopped;
 mod users;
+mod workers;

@@ -1,0 +1,32 @@
+//! Workers are seen to retire when nginx has taken a new configuration, and not before.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sidedoor::config::Commands;
+use sidedoor::nginx::master::{Master, Worker};
+use sidedoor::nginx::survey::Surveyor;
+
+use crate::support::{Nginx, Server, eventually};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_workers_of_before_a_signalled_reload_retire_and_others_take_over() {
+    let nginx = Nginx::serving([Server::of(&["shop.example"])]);
+    let commands = Commands {
+        test: nginx.test_command(),
+        reload: nginx.reload_command(),
+    };
+    let surveyor = Arc::new(Surveyor::new(commands.test.clone()));
+    let master = Master::new(&commands, surveyor);
+    let before = master.workers().await;
+    assert!(!before.is_empty());
+    assert!(!before.iter().any(|worker| worker.has_retired()));
+    assert!(master.reload().await, "signalled, not run as a command");
+    let gone = |worker: &Worker| worker.has_retired();
+    eventually("the old workers retire", Duration::from_secs(20), || {
+        before.iter().all(gone).then_some(())
+    });
+    let after = master.workers().await;
+    assert!(!after.is_empty());
+    assert!(!after.iter().any(|worker| before.contains(worker)));
+}
