@@ -12,6 +12,7 @@ mod issue;
 mod names;
 mod operators;
 mod refusals;
+mod rollback;
 mod several;
 mod shop;
 mod stopped;
