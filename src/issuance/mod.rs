@@ -212,12 +212,13 @@ impl Issuance<'_> {
         store.forget_next_key(name)
     }
 
-    /// A good version that is newer than the live one: its process ended before it could put it live.
+    /// A good version that is newer than the live one: its process ended before it could put it live, or nginx would not have it.
+    /// What nginx would not have fits its key all the same, so another order would only use up the CA's limits; who insists gets one.
     fn saved_but_not_live(&self, live: Option<Version>) -> Result<Option<Pair>, StoreError> {
         let store = &self.parts.store;
         let newest = store.versions(&self.job.name)?.pop();
         let rejected = store.lineage(&self.job.name)?.rejected;
-        if newest <= live || newest == rejected {
+        if newest <= live || (self.job.force && newest == rejected) {
             return Ok(None);
         }
         self.good_pair(newest)

@@ -24,7 +24,7 @@ pub struct Lineage {
     pub validated: Option<OffsetDateTime>,
     /// The version that nginx was last seen to serve, or last took where nothing is to be seen.
     pub deployed: Option<Version>,
-    /// A version that nginx refused or didn't serve, and so is not to be put live again.
+    /// A version that nginx refused or didn't serve. It is tried again, but whoever insists gets another.
     pub rejected: Option<Version>,
     /// What went wrong since the last success.
     pub failure: Option<Failure>,

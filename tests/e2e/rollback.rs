@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::shop::{NAMES, Shop};
-use crate::support::Outcome;
+use crate::support::{Certificate, Outcome};
 
 /// Served over TLS, by a CA that remembers having looked, so that a renewal needs no door.
 fn shop() -> Shop {
@@ -29,23 +29,50 @@ fn renewed_in_vain(shop: &Shop) -> Outcome {
 #[test]
 fn a_certificate_that_nginx_does_not_serve_goes_back() {
     let shop = shop();
-    // A command that says it has reloaded nginx, and hasn't.
     let file = shop.sidedoor.configuration();
     let text = fs::read_to_string(&file).unwrap();
-    let lines = text
-        .lines()
-        .map(|line| match line.starts_with("reload = ") {
-            true => "reload = [\"true\"]",
-            false => line,
-        });
-    fs::write(&file, lines.collect::<Vec<_>>().join("\n")).unwrap();
+    fs::write(&file, with_a_reload_that_does_nothing(&text)).unwrap();
     let outcome = renewed_in_vain(&shop);
     assert!(
         outcome.stderr.contains("the previous one is live again"),
         "{outcome:#?}"
     );
     fs::write(&file, text).unwrap();
+    // What was wrong was nginx, not the certificate: it goes live without another order.
+    let again = shop.sidedoor.call(["-v", "issue", "shop"]).succeeded();
+    assert!(!again.stderr.contains("ordered"), "{again:#?}");
+    assert_eq!(shop.sidedoor.versions("shop").len(), 2);
+    let saved = shop
+        .sidedoor
+        .state()
+        .join("archive/shop/0002/fullchain.pem");
+    assert_eq!(
+        shop.nginx.certificate(NAMES[0]),
+        Certificate::in_file(&saved)
+    );
+}
+
+#[test]
+fn whoever_insists_after_a_certificate_went_back_gets_another() {
+    let shop = shop();
+    let file = shop.sidedoor.configuration();
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, with_a_reload_that_does_nothing(&text)).unwrap();
+    renewed_in_vain(&shop);
+    fs::write(&file, text).unwrap();
     shop.sidedoor.call(["renew", "shop", "--force"]).succeeded();
+    assert_eq!(shop.sidedoor.versions("shop").len(), 3);
+}
+
+/// A command that says it has reloaded nginx, and hasn't.
+fn with_a_reload_that_does_nothing(configuration: &str) -> String {
+    let lines = configuration
+        .lines()
+        .map(|line| match line.starts_with("reload = ") {
+            true => "reload = [\"true\"]",
+            false => line,
+        });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 #[test]
