@@ -28,8 +28,7 @@ const STEPS: [&str; 16] = [
 
 /// A shop that nginx serves over TLS by what is live, be it only the placeholder.
 fn shop() -> Shop {
-    // The CA looks each time, so that each issuance needs its door.
-    let mut shop = Shop::visited_by(|ca| ca.reusing_authorizations(0));
+    let mut shop = Shop::plain();
     shop.sidedoor.call(["issue", "shop"]).succeeded();
     shop.serve_tls();
     shop

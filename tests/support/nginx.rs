@@ -13,6 +13,9 @@ use super::{Answer, Certificate, Process, Server, eventually, find_program, free
 /// How often other ports are tried when somebody else has taken them first.
 const ATTEMPTS: usize = 5;
 
+/// How many workers it starts.
+const WORKERS: usize = 2;
+
 /// nginx in a temporary directory: configuration, logs, pid and temporary files, on two ports of 127.0.0.1 (plain and TLS).
 pub struct Nginx {
     directory: TempDir,
@@ -54,11 +57,14 @@ impl Nginx {
             let mut command = self.command(&[]);
             command.args(["-g", "daemon off;"]);
             let mut process = Process::start(&command, &self.prefix().join("output.log"));
-            // The pid file is written once all ports are bound, so the port that answers is ours.
-            let port = self.http;
-            match process
-                .ready(|| (self.pid().is_some() && accepts_connections(port)).then_some(()))
-            {
+            // The pid file is written once all ports are bound, so the port that answers is ours; the kernel takes connections for it
+            // before there is a worker.
+            let (port, master) = (self.http, process.pid());
+            let is_up = || {
+                let is_bound = self.pid().is_some() && accepts_connections(port);
+                (is_bound && workers_of(master).len() == WORKERS).then_some(())
+            };
+            match process.ready(is_up) {
                 Ok(()) => {
                     self.process = Some(process);
                     return;
@@ -98,7 +104,7 @@ impl Nginx {
         assert!(reload.status.success(), "{reload:?}");
         eventually("new workers", Duration::from_secs(20), || {
             let now = self.workers();
-            (!now.is_empty() && now.iter().all(|pid| !before.contains(pid))).then_some(())
+            (now.len() == WORKERS && now.iter().all(|pid| !before.contains(pid))).then_some(())
         });
     }
 
@@ -165,14 +171,8 @@ impl Nginx {
 
     /// The worker processes, retiring ones too.
     pub fn workers(&self) -> Vec<u32> {
-        let Some(master) = self.process.as_ref().map(Process::pid) else {
-            return Vec::new();
-        };
-        fs::read_to_string(format!("/proc/{master}/task/{master}/children"))
-            .unwrap()
-            .split_whitespace()
-            .filter_map(|pid| pid.parse().ok())
-            .collect()
+        let master = self.process.as_ref().map(Process::pid);
+        master.map(workers_of).unwrap_or_default()
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -218,7 +218,7 @@ impl Nginx {
             .collect();
         let configuration = format!(
             "{user}
-worker_processes 2;
+worker_processes {WORKERS};
 pid {prefix}/nginx.pid;
 error_log {prefix}/error.log notice;
 events {{ worker_connections 1024; }}
@@ -231,4 +231,17 @@ http {{
         );
         fs::write(self.configuration(), configuration).unwrap();
     }
+}
+
+/// The workers of a master that have come as far as to bear their title, retiring ones too.
+fn workers_of(master: u32) -> Vec<u32> {
+    fs::read_to_string(format!("/proc/{master}/task/{master}/children"))
+        .unwrap_or_default()
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .filter(|pid| {
+            let title = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            title.starts_with(b"nginx: worker process")
+        })
+        .collect()
 }

@@ -15,13 +15,14 @@ use super::{Answer, Authority, Nginx, Process, find_program, free_port};
 /// How often other ports are tried when somebody else has taken them first.
 const ATTEMPTS: usize = 5;
 
-/// How a Pebble is to behave. As Pebble does unless told otherwise, but for the random sleeps before it validates: those are off.
+/// How a Pebble is to behave. As Pebble does unless told otherwise, but for what it leaves to chance: it neither sleeps before it
+/// validates nor uses valid authorizations again.
 pub struct Behaviour {
     http: u16,
     tls: u16,
     sleeps: Option<u8>,
     nonce_rejection: Option<u8>,
-    authorization_reuse: Option<u8>,
+    authorization_reuse: u8,
     blocked: Vec<String>,
     validity: Option<Duration>,
     strict: bool,
@@ -45,7 +46,7 @@ impl Pebble {
             tls: nginx.tls_port(),
             sleeps: None,
             nonce_rejection: None,
-            authorization_reuse: None,
+            authorization_reuse: 0,
             blocked: Vec::new(),
             validity: None,
             strict: false,
@@ -107,9 +108,9 @@ impl Behaviour {
         self
     }
 
-    /// So many of a hundred valid authorizations are used again. Pebble's own default is 50.
+    /// So many of a hundred valid authorizations are used again, so that nothing has to be shown. Pebble's own default is 50.
     pub fn reusing_authorizations(mut self, percent: u8) -> Self {
-        self.authorization_reuse = Some(percent);
+        self.authorization_reuse = percent;
         self
     }
 
@@ -210,7 +211,7 @@ impl Behaviour {
         };
         for (variable, percent) in [
             ("PEBBLE_WFE_NONCEREJECT", self.nonce_rejection),
-            ("PEBBLE_AUTHZREUSE", self.authorization_reuse),
+            ("PEBBLE_AUTHZREUSE", Some(self.authorization_reuse)),
         ] {
             if let Some(percent) = percent {
                 command.env(variable, percent.to_string());
