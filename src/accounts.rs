@@ -63,6 +63,7 @@ impl NoAccount {
 pub struct Accounts {
     store: Store,
     known: DashMap<String, Account>,
+    cas: DashMap<String, Ca>,
 }
 
 impl Accounts {
@@ -71,6 +72,7 @@ impl Accounts {
         Self {
             store,
             known: DashMap::new(),
+            cas: DashMap::new(),
         }
     }
 
@@ -80,11 +82,7 @@ impl Accounts {
         if let Some(account) = self.known.get(url) {
             return Ok(account.clone());
         }
-        let roots = match &acme.ca_file {
-            Some(file) => read(file)?,
-            None => Vec::new(),
-        };
-        let ca = Ca::new(url, &roots)?;
+        let ca = self.ca(directory, acme)?;
         let _one_at_a_time = self.store.lock_account(url, LOCK_LIMIT).await?;
         let account = match self.store.account::<Credentials>(url)? {
             Some(credentials) => Account::restore(&ca, &credentials).await?,
@@ -92,6 +90,21 @@ impl Accounts {
         };
         self.known.insert(url.to_owned(), account.clone());
         Ok(account)
+    }
+
+    /// The CA at a directory, which needs no account to be asked when to renew.
+    pub fn ca(&self, directory: &Directory, acme: &Acme) -> Result<Ca, NoAccount> {
+        let url = directory.url();
+        if let Some(ca) = self.cas.get(url) {
+            return Ok(ca.clone());
+        }
+        let roots = match &acme.ca_file {
+            Some(file) => read(file)?,
+            None => Vec::new(),
+        };
+        let ca = Ca::new(url, &roots)?;
+        self.cas.insert(url.to_owned(), ca.clone());
+        Ok(ca)
     }
 
     async fn register(&self, ca: &Ca, url: &str, acme: &Acme) -> Result<Account, NoAccount> {
@@ -118,6 +131,7 @@ impl Accounts {
     /// Forgets what this process knows of its accounts, so that the next use reads them again.
     pub fn forget_all(&self) {
         self.known.clear();
+        self.cas.clear();
     }
 }
 

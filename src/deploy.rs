@@ -112,7 +112,7 @@ impl Deployment<'_> {
                 Ok(deployed) => {
                     self.remember(|lineage| {
                         lineage.deployed = Some(pair.version);
-                        lineage.failure = None;
+                        lineage.summary = Some(pair.summary());
                     })?;
                     Ok(deployed)
                 }

@@ -2,6 +2,7 @@
 
 mod binding;
 
+use std::future::ready;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,7 +22,7 @@ use crate::challenge::Token;
 use crate::config::{App, Config, Door};
 use crate::doors::{DoorError, Doors, OpenDoor, Swept, Unwanted};
 use crate::identifier::AppName;
-use crate::issuance::{self, IssueError, Parts};
+use crate::issuance::{self, IssueError, Parts, Turns};
 use crate::nginx::control::Control;
 use crate::nginx::master::Master;
 use crate::nginx::survey::Surveyor;
@@ -152,6 +153,7 @@ impl Engine {
             ),
             surveyor,
             accounts: Accounts::new(store.clone()),
+            turns: Turns::default(),
             store,
             control,
             challenges,
@@ -201,6 +203,15 @@ impl Engine {
         self.config.store(Arc::new(config));
         self.parts.accounts.forget_all();
         self.configured.notify_waiters();
+    }
+
+    /// How long nginx took to be tested and reloaded when it last was.
+    pub fn reload_took(&self) -> time::Duration {
+        self.parts
+            .control
+            .last_took()
+            .try_into()
+            .unwrap_or(time::Duration::MAX)
     }
 
     /// Resolves when the configuration has changed since this was called.
@@ -267,7 +278,7 @@ impl Engine {
         let opened = self
             .parts
             .doors
-            .open(config, app, PERMANENT, &progress)
+            .open(config, app, PERMANENT, ready(()), &progress)
             .await;
         match opened {
             Ok(door) => Some((app.clone(), door)),

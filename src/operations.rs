@@ -1,28 +1,26 @@
 //! What each request does, the same whether it came over the admin socket or a command works alone.
 
-mod jobs;
+mod issuing;
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use futures_util::future::join_all;
 use time::OffsetDateTime;
 
-use crate::admin::protocol::{Certificate, Fared, Reply, Request};
+use crate::admin::protocol::{Reply, Request};
 use crate::config::Door;
-use crate::deploy::Deployed;
 use crate::doors::{DoorError, Unwanted};
 use crate::engine::{Engine, Held};
 use crate::identifier::AppName;
-use crate::issuance::{self, Issued, Job};
+use crate::issuance::Urgency;
+use crate::jobs::{find_app, job};
 use crate::progress::{Note, Progress};
 use crate::report::Report;
 use crate::status;
 
-pub use jobs::apps_and_names;
-pub(crate) use jobs::{every_name, of_lineage};
-use jobs::{find_app, job};
+pub(crate) use issuing::{issue_lineage, remember_death};
 
 /// Hears how far a request has come.
 pub type Listener = Arc<dyn Fn(Note) + Send + Sync>;
@@ -35,10 +33,12 @@ pub async fn perform(
 ) -> Result<Reply, Report> {
     match request {
         Request::Issue { app, names, force } => {
-            let job = job(&engine.config(), app.as_ref(), names, force)?;
-            issue(engine, &job, listener).await.map(Reply::Issued)
+            let job = job(&engine.config(), app.as_ref(), names, Urgency::asked(force))?;
+            issuing::issue(engine, &job, listener)
+                .await
+                .map(Reply::Issued)
         }
-        Request::Renew { names, force } => renew(engine, names, force, &listener).await,
+        Request::Renew { names, force } => issuing::renew(engine, names, force, &listener).await,
         Request::Open { app, seconds } => {
             open(engine, &app, Duration::from_secs(seconds), listener).await
         }
@@ -77,101 +77,6 @@ pub async fn perform(
     }
 }
 
-/// The certificate of a lineage, if it is due.
-pub(crate) async fn issue_lineage(
-    engine: &Arc<Engine>,
-    name: &AppName,
-    listener: Listener,
-) -> Result<Certificate, Report> {
-    let job = of_lineage(&engine.parts.store, &engine.config(), name, false)?;
-    issue(engine, &job, listener).await
-}
-
-async fn issue(engine: &Arc<Engine>, job: &Job, listener: Listener) -> Result<Certificate, Report> {
-    let config = engine.config();
-    let (progress, _in_flight) = engine.progress(&job.name, listener);
-    let issued = issuance::issue(&engine.parts, &config, job, &progress).await;
-    let issued = issued.map_err(|error| {
-        let report = error.report(&config);
-        tracing::error!(certificate = %job.name, error = report.what, next = report.next_step, "no certificate");
-        report
-    })?;
-    let path = engine
-        .parts
-        .store
-        .live_link(&job.name)
-        .display()
-        .to_string();
-    let certificate = match issued {
-        Issued::New {
-            version,
-            not_after,
-            deployed,
-        } => {
-            let served = match deployed {
-                Deployed::Served(handshakes) => Some(handshakes),
-                Deployed::NotServedYet => None,
-            };
-            Certificate {
-                name: job.name.clone(),
-                new: true,
-                version,
-                not_after,
-                path,
-                served,
-            }
-        }
-        Issued::StillGood { version, not_after } => Certificate {
-            name: job.name.clone(),
-            new: false,
-            version,
-            not_after,
-            path,
-            served: None,
-        },
-    };
-    tracing::info!(certificate = %job.name, new = certificate.new, version = certificate.version, not_after = %certificate.not_after, "the certificate is live");
-    Ok(certificate)
-}
-
-/// One pass over these lineages, or over every enabled app and every lineage that is no app's.
-async fn renew(
-    engine: &Arc<Engine>,
-    names: Vec<AppName>,
-    force: bool,
-    listener: &Listener,
-) -> Result<Reply, Report> {
-    let config = engine.config();
-    let names = match names.is_empty() {
-        true => every_name(&engine.parts.store, &config)
-            .map_err(|error| Report::new(&error, error.next_step()))?,
-        false => names,
-    };
-    let mut jobs = Vec::new();
-    let mut certificates = Vec::new();
-    for name in names {
-        match of_lineage(&engine.parts.store, &config, &name, force) {
-            Ok(job) => jobs.push(job),
-            Err(report) => certificates.push(Fared::Failed { name, report }),
-        }
-    }
-    let renewals = jobs
-        .iter()
-        .map(|job| renew_one(engine, job, Arc::clone(listener)).boxed());
-    certificates.extend(join_all(renewals).await);
-    Ok(Reply::Renewed { certificates })
-}
-
-async fn renew_one(engine: &Arc<Engine>, job: &Job, listener: Listener) -> Fared {
-    match issue(engine, job, listener).await {
-        Ok(certificate) => Fared::Done(certificate),
-        Err(report) => Fared::Failed {
-            name: job.name.clone(),
-            report,
-        },
-    }
-}
-
 async fn open(
     engine: &Arc<Engine>,
     name: &AppName,
@@ -185,7 +90,7 @@ async fn open(
     let door = engine
         .parts
         .doors
-        .open(&config, app, lease, &progress)
+        .open(&config, app, lease, ready(()), &progress)
         .await
         .map_err(failed)?;
     if let Err(error) = engine

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use crate::agenda::Outlook;
 use crate::certificate::Chain;
 use crate::config::Config;
 use crate::identifier::{AppName, Identifier};
@@ -13,7 +14,7 @@ use crate::nginx::served::{self, Served, TlsServer};
 use crate::nginx::settled::Patience;
 use crate::nginx::survey::Surveyor;
 use crate::progress::Step;
-use crate::schedule;
+use crate::schedule::{Attempt, Why};
 use crate::store::{Failure, Lease, Store, StoreError, Version};
 
 /// Something may have been reloaded just now, so another certificate is asked for again, but not for long.
@@ -47,10 +48,34 @@ pub struct CertificateStatus {
     pub door: Option<Lease>,
     /// The step an issuance has reached, while one runs.
     pub in_flight: Option<Step>,
+    /// When it is attempted next, and why then; nothing where nobody looks after it.
+    pub next_attempt: Option<NextAttempt>,
     /// What went wrong last, unless it has gone well since.
     pub failure: Option<Failure>,
     /// Why nothing is known of it.
     pub unreadable: Option<String>,
+}
+
+/// When a certificate is attempted next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextAttempt {
+    /// When.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// Why then, in a few words.
+    pub why: String,
+    /// The same for programs: `reason` and what belongs to it.
+    pub reason: Why,
+}
+
+impl From<Attempt> for NextAttempt {
+    fn from(attempt: Attempt) -> Self {
+        Self {
+            at: attempt.at,
+            why: attempt.why.to_string(),
+            reason: attempt.why,
+        }
+    }
 }
 
 /// What is live.
@@ -70,9 +95,6 @@ pub struct Live {
     /// When it ends.
     #[serde(with = "time::serde::rfc3339")]
     pub not_after: OffsetDateTime,
-    /// When it is due for renewal.
-    #[serde(with = "time::serde::rfc3339")]
-    pub due: OffsetDateTime,
     /// The SHA-256 fingerprint of the certificate, in hexadecimal.
     pub fingerprint: String,
 }
@@ -138,7 +160,7 @@ async fn one(
     let app = config.app(name);
     let lineage = store.lineage(name)?;
     let identifiers = app.map_or_else(|| lineage.identifiers.clone(), |app| app.domains.clone());
-    let live = live(config, store, name)?;
+    let live = live(store, name)?;
     let leaf = live.as_ref().map(|(_, leaf)| leaf.as_slice());
     let mut served = Vec::new();
     if let Some(app) = identifiers.first().and_then(|first| config.app_of(first)) {
@@ -147,6 +169,11 @@ async fn one(
             served.push(ask(server, leaf.unwrap_or_default()).await);
         }
     }
+    let is_looked_after = app.is_none_or(|app| app.enabled);
+    let outlook = Outlook::of(store, config, name, OffsetDateTime::now_utc());
+    let next_attempt = outlook
+        .filter(|_| is_looked_after)
+        .map(|outlook| outlook.attempt.into());
     Ok(CertificateStatus {
         enabled: app.is_some_and(|app| app.enabled),
         identifiers,
@@ -154,6 +181,7 @@ async fn one(
         served,
         door: store.lease(name)?,
         in_flight: None,
+        next_attempt,
         failure: lineage.failure,
         unreadable: None,
         name: name.clone(),
@@ -170,6 +198,7 @@ fn unreadable(config: &Config, name: AppName, error: &StoreError) -> Certificate
         served: Vec::new(),
         door: None,
         in_flight: None,
+        next_attempt: None,
         failure: None,
         unreadable: Some(error.to_string()),
         name,
@@ -193,20 +222,13 @@ async fn ask(server: TlsServer, leaf: &[u8]) -> ServedStatus {
     }
 }
 
-fn live(
-    config: &Config,
-    store: &Store,
-    name: &AppName,
-) -> Result<Option<(Live, Vec<u8>)>, StoreError> {
+fn live(store: &Store, name: &AppName) -> Result<Option<(Live, Vec<u8>)>, StoreError> {
     let Some(version) = store.live_version(name)? else {
         return Ok(None);
     };
     let Ok(chain) = Chain::from_pem(&store.version(name, version)?.fullchain) else {
         return Ok(None);
     };
-    let renew_before = config
-        .app(name)
-        .map_or(config.acme.renew_before, |app| app.acme.renew_before);
     let live = Live {
         version,
         path: store.live_link(name).display().to_string(),
@@ -214,7 +236,6 @@ fn live(
         placeholder: chain.is_placeholder(),
         not_before: chain.not_before(),
         not_after: chain.not_after(),
-        due: schedule::due_at(chain.not_before(), chain.not_after(), renew_before),
         fingerprint: chain.fingerprint(),
     };
     Ok(Some((live, chain.certificates()[0].to_vec())))

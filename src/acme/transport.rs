@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{ACCEPT_LANGUAGE, HOST, HeaderValue, USER_AGENT};
-use http::{Request, Response, Uri};
+use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -154,18 +154,22 @@ impl Transport {
         request: Request<Bytes>,
     ) -> Result<Response<Bytes>, TransportError> {
         let request = dressed(request);
+        let mut lost = None;
         if let Some(kept) = self.take_idle(origin) {
             match self.exchange(origin, kept, request.clone()).await {
                 // It was closed while it lay idle, as any server may do (RFC 9112 9.3.1). An ACME request can be repeated: it is either
                 // a read, or carries a nonce that counts once.
-                Err(Unanswered::Silent(_)) => {}
+                Err(error @ Unanswered::Silent(_)) => lost = Some(error),
                 answered => return answered.map_err(|error| error.of(origin)),
             }
         }
         let fresh = self.connect(origin).await?;
-        self.exchange(origin, fresh, request)
-            .await
-            .map_err(|error| error.of(origin))
+        let answered = self.exchange(origin, fresh, request).await;
+        match (answered, lost) {
+            // Its nonce has counted, so it was perhaps carried out: made anew with another nonce, it would be so twice.
+            (Ok(answer), Some(lost)) if says_bad_nonce(&answer) => Err(lost.of(origin)),
+            (answered, _) => answered.map_err(|error| error.of(origin)),
+        }
     }
 
     async fn connect(&self, origin: &Origin) -> Result<Connection, TransportError> {
@@ -233,6 +237,12 @@ fn dressed(request: Request<Bytes>) -> Request<Full<Bytes>> {
 }
 
 /// Why one connection gave no whole answer.
+fn says_bad_nonce(answer: &Response<Bytes>) -> bool {
+    const BAD_NONCE: &[u8] = b"urn:ietf:params:acme:error:badNonce";
+    let mut windows = answer.body().windows(BAD_NONCE.len());
+    answer.status() == StatusCode::BAD_REQUEST && windows.any(|window| window == BAD_NONCE)
+}
+
 enum Unanswered {
     /// It ended before the first byte of an answer.
     Silent(hyper::Error),

@@ -81,6 +81,15 @@ pub struct Certificate {
 pub enum Fared {
     /// It is there.
     Done(Certificate),
+    /// It is due, but it is too early to try.
+    Waiting {
+        /// The lineage.
+        name: AppName,
+        /// Why.
+        report: Report,
+        /// Whether it is waited for since it has failed before.
+        failed: bool,
+    },
     /// It is not.
     Failed {
         /// The lineage.

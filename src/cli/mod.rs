@@ -14,8 +14,8 @@ use crate::admin::protocol::{Fared, Reply, Request};
 use crate::check;
 use crate::config::{Config, ConfigError};
 use crate::daemon::{self, Signals};
+use crate::jobs;
 use crate::nginx::survey::Surveyor;
-use crate::operations;
 use crate::report::Report;
 use crate::status;
 use crate::store::Store;
@@ -125,7 +125,7 @@ async fn execute(arguments: &Arguments) -> Exit {
         }
         Meaning::Check { app, names } => {
             let surveyor = Surveyor::new(config.nginx.commands.test.clone());
-            match operations::apps_and_names(&config, app.as_ref(), names) {
+            match jobs::apps_and_names(&config, app.as_ref(), names) {
                 Ok(apps) => output.check(&check::check(&config, &surveyor, &apps).await),
                 Err(report) => output.end(Err(report)),
             }
@@ -196,7 +196,11 @@ fn exit_of(answer: &Result<Reply, Report>) -> Exit {
         Ok(Reply::Renewed { certificates }) => {
             let failed = certificates
                 .iter()
-                .filter(|fared| matches!(fared, Fared::Failed { .. }))
+                .filter(|fared| match fared {
+                    Fared::Failed { .. } => true,
+                    Fared::Waiting { failed, .. } => *failed,
+                    Fared::Done(_) => false,
+                })
                 .count();
             match failed {
                 0 => Exit::Done,

@@ -201,6 +201,12 @@ impl Output {
         for fared in certificates {
             match fared {
                 Fared::Done(certificate) => self.say(&certificate_line(certificate)),
+                Fared::Waiting { name, report, .. } => {
+                    tell(format_args!(
+                        "waiting: {name}: {}\n next: {}\n",
+                        report.what, report.next_step
+                    ));
+                }
                 Fared::Failed { name, report } => {
                     tell(format_args!(
                         "error: {name}: {}\n next: {}\n",
@@ -274,11 +280,10 @@ fn status_lines(certificate: &CertificateStatus) -> Vec<String> {
             live.path
         ),
         Some(live) => format!(
-            "  stored   number {} by {}, good until {}, due {}, in {}",
+            "  stored   number {} by {}, good until {}, in {}",
             live.version,
             live.issuer,
             time(live.not_after),
-            time(live.due),
             live.path
         ),
     });
@@ -306,6 +311,9 @@ fn status_lines(certificate: &CertificateStatus) -> Vec<String> {
             "  door     open {until}, by process {}",
             door.process
         ));
+    }
+    if let Some(next) = &certificate.next_attempt {
+        lines.push(format!("  attempt  {}: {}", time(next.at), next.why));
     }
     if let Some(failure) = &certificate.failure {
         lines.push(format!(

@@ -4,6 +4,7 @@ mod acme;
 mod app;
 mod proxy;
 mod reader;
+mod resolver;
 mod show;
 
 use std::fmt;
@@ -18,6 +19,7 @@ pub use app::{App, Door};
 pub use proxy::{AccessLog, LogFormat, LogTarget, Proxy};
 pub use reader::Mistake;
 use reader::{Document, Section};
+pub use resolver::Resolver;
 
 /// Where the configuration is looked for unless `--config` or `SIDEDOOR_CONFIG` says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/sidedoor/sidedoor.toml";
@@ -33,6 +35,8 @@ pub struct Config {
     pub listen: Vec<Address>,
     /// The admin socket.
     pub admin: PathBuf,
+    /// Whom to ask whether a name resolves yet.
+    pub resolver: Resolver,
     /// How nginx is tested, reloaded and reached.
     pub nginx: Nginx,
     /// How requests are taken and passed on.
@@ -127,6 +131,7 @@ impl Config {
             }
             None => "/run/sidedoor/admin.sock".into(),
         };
+        let resolver = Resolver::read(&mut root);
         let nginx = Nginx::read(root.section("nginx"));
         let proxy = Proxy::read(root.section("proxy"));
         let acme = Acme::read(root.section("acme"));
@@ -141,6 +146,7 @@ impl Config {
             state_dir,
             listen,
             admin,
+            resolver,
             nginx,
             proxy,
             acme,
@@ -209,6 +215,7 @@ mod tests {
 state_dir = "/var/lib/sidedoor"
 listen    = ["127.0.0.1:8888", "unix:/run/sidedoor/http.sock"]
 admin     = "unix:/run/sidedoor/admin.sock"
+resolver  = ["127.0.0.1:8053", "::1"]
 
 [acme]
 directory = "letsencrypt-staging"
@@ -240,6 +247,8 @@ enabled     = false
     fn reads_a_whole_configuration() {
         let config = parse(WHOLE).unwrap();
         assert_eq!(config.nginx.commands.test[0], "sudo");
+        let servers = ["127.0.0.1:8053", "[::1]:53"].map(|server| server.parse().unwrap());
+        assert_eq!(config.resolver, Resolver::Servers(servers.to_vec()));
         assert_eq!(
             config.acme.directories[0].url(),
             "https://acme-staging-v02.api.letsencrypt.org/directory"
@@ -303,6 +312,7 @@ enabled     = false
         let config = parse("").unwrap();
         assert_eq!(config.listen, default_listen());
         assert_eq!(config.nginx.commands.reload, ["nginx", "-s", "reload"]);
+        assert_eq!(config.resolver, Resolver::System);
         assert!(config.apps.is_empty());
     }
 

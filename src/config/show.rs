@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 use std::time::Duration;
 
-use super::{Acme, App, Config, Door};
+use super::{Acme, App, Config, Door, Resolver};
 
 impl Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -14,6 +14,9 @@ impl Display for Config {
             "admin = {}",
             text(format_args!("unix:{}", self.admin.display()))
         )?;
+        if let Resolver::Servers(servers) = &self.resolver {
+            writeln!(f, "resolver = {}", list(servers))?;
+        }
         writeln!(f, "\n[acme]")?;
         acme(f, &self.acme, None)?;
         writeln!(f, "\n[nginx]")?;

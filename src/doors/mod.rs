@@ -5,8 +5,6 @@
 
 mod sweep;
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -34,6 +32,7 @@ use crate::nginx::site::DOOR_FILE;
 use crate::nginx::survey::{Survey, Surveyor};
 use crate::progress::{Progress, Step};
 use crate::proxy::challenges::Challenges;
+use crate::random;
 use crate::store::{Lease, Store, StoreError};
 
 pub use sweep::{Swept, Unwanted};
@@ -155,12 +154,14 @@ impl Doors {
         }
     }
 
-    /// Opens an app's door, or joins whoever in this process has it open. It is not proven yet.
+    /// Opens an app's door, or joins whoever in this process has it open. It is not proven yet. What is asked of nginx for it is asked
+    /// when `together` is over, so that several can share a reload.
     pub async fn open(
         &self,
         config: &Config,
         app: &App,
         lease: Duration,
+        together: impl Future<Output = ()>,
         progress: &Progress,
     ) -> Result<Arc<OpenDoor>, DoorError> {
         let slot = Arc::clone(&self.slots.entry(app.name.clone()).or_default());
@@ -169,7 +170,10 @@ impl Doors {
             progress.notice(format!("the door of {} is open already", app.name));
             return Ok(open);
         }
-        let open = Arc::new(self.open_anew(config, app, lease, progress).await?);
+        let open = Arc::new(
+            self.open_anew(config, app, lease, together, progress)
+                .await?,
+        );
         *slot = Arc::downgrade(&open);
         Ok(open)
     }
@@ -179,6 +183,7 @@ impl Doors {
         config: &Config,
         app: &App,
         lease: Duration,
+        together: impl Future<Output = ()>,
         progress: &Progress,
     ) -> Result<OpenDoor, DoorError> {
         let survey = self
@@ -204,6 +209,7 @@ impl Doors {
         let lock = Lock::wait(&self.store.door_lock(&app.name), LOCK_LIMIT)
             .await
             .map_err(held)?;
+        together.await;
         let path = directory.join(DOOR_FILE);
         let permanent = matches!(app.door, Place::Permanent(_));
         let (process, opened) = (std::process::id(), OffsetDateTime::now_utc());
@@ -277,7 +283,7 @@ impl Doors {
             progress.notice("the door is not proven, since nginx.prove is off");
             return Ok(());
         }
-        let probe = KeyAuthorization::of_nobody(random());
+        let probe = KeyAuthorization::of_nobody(random::wide_number());
         let _answered = self.challenges.present(&probe);
         let patience = match door.proven.load(Ordering::Relaxed) {
             true => Patience::UNTOUCHED,
@@ -380,12 +386,6 @@ fn tell(progress: &Progress, app: &AppName) -> Box<dyn Fn(Stage) + Send + Sync> 
         Stage::Tested => progress.reached(Step::Tested, "nginx -t"),
         Stage::Reloaded => progress.reached(Step::Reloaded, "nginx"),
     })
-}
-
-/// Enough to keep the probes of several processes apart; nobody has to be kept from guessing it.
-fn random() -> u128 {
-    let half = || u128::from(RandomState::new().build_hasher().finish());
-    half() << 64 | half()
 }
 
 #[cfg(test)]

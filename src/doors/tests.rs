@@ -1,4 +1,5 @@
 use std::fs;
+use std::future::ready;
 
 use super::*;
 use crate::files;
@@ -87,7 +88,9 @@ fn quiet() -> Progress {
 }
 
 async fn open(doors: &Doors, config: &Config) -> Result<Arc<OpenDoor>, DoorError> {
-    doors.open(config, &config.apps[0], LEASE, &quiet()).await
+    doors
+        .open(config, &config.apps[0], LEASE, ready(()), &quiet())
+        .await
 }
 
 #[tokio::test]

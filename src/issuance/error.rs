@@ -1,12 +1,19 @@
 //! Why an issuance ended without a certificate, and what to do about it.
 
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
 use crate::accounts::NoAccount;
-use crate::acme::OrderError;
+use crate::acme::{AccountError, OrderError};
+use crate::budget::Exhausted;
 use crate::certificate::{ChainError, KeyError};
 use crate::config::{Config, Directory};
 use crate::deploy::DeployError;
 use crate::doors::DoorError;
+use crate::identifier::Identifier;
 use crate::report::Report;
+use crate::schedule::{Attempt, Cause, Event, Failed, Why};
 use crate::store::StoreError;
 
 /// Why there is no new certificate.
@@ -38,9 +45,29 @@ pub enum IssueError {
     /// It is saved, but not live.
     #[error(transparent)]
     Deploy(#[from] DeployError),
+    /// No order was placed, since it would be one too many for a limit of the CA.
+    #[error("{0}; there is room again at {until}", until = .0.until)]
+    Withheld(Exhausted),
+    /// No order was placed, since these names don't resolve yet.
+    #[error("{}", unresolved(.0))]
+    Unresolved(Vec<Identifier>),
+    /// Nothing was tried, since it is not the time yet.
+    #[error("{}, so the next attempt is at {}", .0.why, .0.at)]
+    NotYet(Attempt),
+    /// It took too long.
+    #[error("it was not done after {} minutes", .0.as_secs() / 60)]
+    Hung(Duration),
+    /// Whoever was at it has died.
+    #[error("it broke off: {0}")]
+    Died(String),
     /// Every CA in the list failed.
     #[error("every CA failed: {}", .0.iter().map(|(directory, error)| format!("{directory}: {error}")).collect::<Vec<_>>().join("; "))]
     All(Vec<(Directory, IssueError)>),
+}
+
+fn unresolved(names: &[Identifier]) -> Why {
+    let names = names.to_vec();
+    Why::Unresolved { names }
 }
 
 impl IssueError {
@@ -56,6 +83,14 @@ impl IssueError {
             }
             Self::Chain(_) => "try again; if it comes back, tell the CA".into(),
             Self::Deploy(error) => error.next_step(config),
+            Self::Withheld(_) | Self::NotYet(_) => {
+                "wait; the sidecar goes on by itself then (--force goes on now, and may run into the CA's limits)".into()
+            }
+            Self::Unresolved(_) => {
+                "point them to this host in DNS; the sidecar goes on by itself as soon as they resolve (--force does not look)".into()
+            }
+            Self::Died(_) => "report this to us with the log, please; it is tried again".into(),
+            Self::Hung(_) => "look into the log for what it was waiting for; it is tried again".into(),
             Self::All(errors) => {
                 return Report::new(
                     self,
@@ -76,6 +111,82 @@ impl IssueError {
             Self::Account(NoAccount::Account(_) | NoAccount::TermsNotAccepted { .. })
                 | Self::Order { .. }
                 | Self::Chain(_)
+                | Self::Withheld(_)
         )
+    }
+
+    /// Whether nothing has gone wrong: it is only too early.
+    pub fn is_too_early(&self) -> bool {
+        match self {
+            Self::Withheld(_) | Self::Unresolved(_) | Self::NotYet(_) => true,
+            Self::All(errors) => errors.iter().all(|(_, error)| error.is_too_early()),
+            _ => false,
+        }
+    }
+
+    /// What it is to the schedule.
+    pub(super) fn event(&self) -> Event {
+        match self {
+            Self::Withheld(exhausted) => Event::Withheld(exhausted.clone()),
+            Self::Unresolved(names) => Event::Unresolved(names.clone()),
+            Self::NotYet(_) => Event::Woken,
+            // All of them are to be waited for; whichever has room first is worth the next attempt.
+            Self::All(errors) if self.is_too_early() => {
+                let waits = errors.iter().filter_map(|(_, error)| match error {
+                    Self::Withheld(exhausted) => Some(exhausted),
+                    _ => None,
+                });
+                match waits.min_by_key(|exhausted| exhausted.until) {
+                    Some(exhausted) => Event::Withheld(exhausted.clone()),
+                    None => Event::Woken,
+                }
+            }
+            _ => Event::Failed(self.failed()),
+        }
+    }
+
+    fn failed(&self) -> Failed {
+        let (cause, retry_after) = match self {
+            Self::Order { error, .. } => (
+                match &**error {
+                    OrderError::Unavailable { .. } => Cause::Unavailable,
+                    error if error.is_final() => Cause::Lasting,
+                    _ => Cause::Passing,
+                },
+                error.retry_after(),
+            ),
+            Self::Account(NoAccount::Account(error)) => (
+                match error {
+                    AccountError::Unavailable { .. } => Cause::Unavailable,
+                    error if error.is_final() => Cause::Lasting,
+                    _ => Cause::Passing,
+                },
+                error.retry_after(),
+            ),
+            Self::Account(NoAccount::TermsNotAccepted { .. } | NoAccount::Ca(_)) => {
+                (Cause::Lasting, None)
+            }
+            Self::All(errors) => return Self::failed_everywhere(errors),
+            _ => (Cause::Passing, None),
+        };
+        Failed {
+            cause,
+            retry_after: retry_after.map(OffsetDateTime::from),
+        }
+    }
+
+    /// The one that may pass first decides; the CAs have asked to wait only if each has.
+    fn failed_everywhere(errors: &[(Directory, Self)]) -> Failed {
+        let all: Vec<_> = errors.iter().map(|(_, error)| error.failed()).collect();
+        let waits: Option<Vec<_>> = all.iter().map(|failed| failed.retry_after).collect();
+        let has = |cause| all.iter().any(|failed| failed.cause == cause);
+        Failed {
+            cause: match () {
+                () if has(Cause::Passing) => Cause::Passing,
+                () if has(Cause::Unavailable) => Cause::Unavailable,
+                () => Cause::Lasting,
+            },
+            retry_after: waits.and_then(|waits| waits.into_iter().min()),
+        }
     }
 }

@@ -1,17 +1,24 @@
 //! One certificate's journey: lock, door, order, validation, certificate, live, door closed.
 //! What is done is written down before the next step, so that whoever comes after a crash goes on from there.
 
+mod bill;
+mod convoy;
+mod doorway;
 mod error;
 mod ordering;
 mod pair;
+mod timing;
+mod turns;
 mod validation;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use time::OffsetDateTime;
+use tokio::time::timeout;
 
 use crate::accounts::Accounts;
+use crate::agenda::Agenda;
 use crate::config::{Acme, App, Config};
 use crate::deploy::{Deployed, Deployment};
 use crate::doors::{Doors, OpenDoor};
@@ -20,15 +27,19 @@ use crate::nginx::control::Control;
 use crate::nginx::survey::Surveyor;
 use crate::progress::{Progress, Step};
 use crate::proxy::challenges::Challenges;
-use crate::report::Report;
-use crate::schedule;
-use crate::store::{Failure, Store, StoreError, Version};
+use crate::store::{Store, StoreError, Summary, Version};
 
+use convoy::Halt;
+pub use convoy::Seat;
 pub use error::IssueError;
 pub use pair::{Pair, ensure_placeholder, read_pair};
+use timing::Timing;
+pub use turns::Turns;
 
 /// The order of another process for the same name takes a few minutes at most.
 const LOCK_LIMIT: Duration = Duration::from_secs(900);
+/// Nothing that an issuance waits for takes as long, even if it waits for many others'.
+const LIMIT: Duration = Duration::from_secs(3600);
 /// How long a door may stand for one issuance, should nobody close it.
 const LEASE: Duration = Duration::from_secs(1800);
 
@@ -46,6 +57,8 @@ pub struct Parts {
     pub challenges: Arc<Challenges>,
     /// The accounts at the CAs.
     pub accounts: Accounts,
+    /// Who talks to which CA.
+    pub turns: Turns,
 }
 
 /// What to issue.
@@ -59,8 +72,39 @@ pub struct Job {
     pub apps: Vec<App>,
     /// How it is ordered.
     pub acme: Acme,
-    /// Whether a certificate that is still good is replaced.
-    pub force: bool,
+    /// Why now.
+    pub urgency: Urgency,
+}
+
+/// Why an attempt is made now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    /// Its time has come: all that the schedule says is obeyed.
+    Due {
+        /// What would be due within this time goes along.
+        ahead: time::Duration,
+    },
+    /// Somebody asks for it: our own pauses don't hold, but what CAs ask for and their limits do.
+    Asked,
+    /// Somebody insists: it is tried, and what is still good is replaced.
+    Insisted,
+}
+
+impl Urgency {
+    /// Of what somebody asks for.
+    pub fn asked(force: bool) -> Self {
+        if force { Self::Insisted } else { Self::Asked }
+    }
+
+    /// Of what is looked after.
+    pub fn due(force: bool) -> Self {
+        match force {
+            true => Self::Insisted,
+            false => Self::Due {
+                ahead: time::Duration::ZERO,
+            },
+        }
+    }
 }
 
 /// What came of it.
@@ -76,59 +120,82 @@ pub enum Issued {
         deployed: Deployed,
     },
     /// The one that is live is still good.
-    StillGood {
-        /// Its number in the archive.
-        version: Version,
-        /// When it ends.
-        not_after: OffsetDateTime,
-    },
+    StillGood(Summary),
 }
 
 /// Gets one certificate and puts it live. However it ends, and also if the future is dropped, its doors are closed.
+/// `seat` is its place among those that share their reloads.
 pub async fn issue(
     parts: &Parts,
     config: &Config,
     job: &Job,
+    seat: Seat,
     progress: &Progress,
 ) -> Result<Issued, IssueError> {
     let before = parts.store.live_version(&job.name)?;
     let _lock = parts.store.lock_lineage(&job.name, LOCK_LIMIT).await?;
-    let issued = Issuance {
+    let issuance = Issuance {
         parts,
         config,
         job,
+        seat,
         progress,
-    }
-    .run(before)
-    .await;
-    if let Err(error) = &issued
-        && let Err(problem) = remember_failure(&parts.store, &job.name, error.report(config))
-    {
-        tracing::warn!(certificate = %job.name, error = %problem, "the failure can't be written down");
+    };
+    let issued = timeout(LIMIT, issuance.run(before)).await;
+    let issued = issued.unwrap_or(Err(IssueError::Hung(LIMIT)));
+    if let Err(problem) = issuance.remember(&issued) {
+        tracing::warn!(certificate = %job.name, error = %problem, "how it ended can't be written down");
     }
     issued
 }
 
-fn remember_failure(store: &Store, name: &AppName, report: Report) -> Result<(), StoreError> {
-    let mut lineage = store.lineage(name)?;
-    let attempts = lineage.failure.map_or(0, |failure| failure.attempts) + 1;
-    lineage.failure = Some(Failure {
-        at: OffsetDateTime::now_utc(),
-        what: report.what,
-        next_step: report.next_step,
-        attempts,
-    });
-    store.save_lineage(name, &lineage)
+/// Notes that the process or task that was to issue it has died, so that its next attempt keeps its distance.
+pub fn remember_death(
+    parts: &Parts,
+    config: &Config,
+    job: &Job,
+    reason: String,
+) -> Result<(), StoreError> {
+    let Some(_lock) = parts.store.try_lock_lineage(&job.name)? else {
+        return Ok(());
+    };
+    let mut agenda = Agenda::read(&parts.store, job)?;
+    let died = IssueError::Died(reason);
+    let now = OffsetDateTime::now_utc();
+    agenda.fail(died.event(), Some(died.report(config)), now);
+    agenda.save(&parts.store, job)
 }
 
 struct Issuance<'a> {
     parts: &'a Parts,
     config: &'a Config,
     job: &'a Job,
+    seat: Seat,
     progress: &'a Progress,
 }
 
 impl Issuance<'_> {
+    /// Has the schedule take in how it ended.
+    fn remember(&self, issued: &Result<Issued, IssueError>) -> Result<(), StoreError> {
+        let Self {
+            parts, config, job, ..
+        } = self;
+        let now = OffsetDateTime::now_utc();
+        // What the schedule says of these has been saved before.
+        if let Ok(Issued::StillGood(_)) | Err(IssueError::NotYet(_)) = issued {
+            return Ok(());
+        }
+        let mut agenda = Agenda::read(&parts.store, job)?;
+        match issued {
+            Ok(_) => agenda.succeed(now),
+            Err(error) => {
+                let report = (!error.is_too_early()).then(|| error.report(config));
+                agenda.fail(error.event(), report, now);
+            }
+        }
+        agenda.save(&parts.store, job)
+    }
+
     async fn run(&self, before: Option<Version>) -> Result<Issued, IssueError> {
         let Self { job, progress, .. } = self;
         let store = &self.parts.store;
@@ -139,32 +206,18 @@ impl Issuance<'_> {
                 store.live_link(&job.name).display()
             ));
         }
-        let live = store.live_version(&job.name)?;
-        if let Some(pair) = self.saved_but_not_live(live)? {
-            progress.notice("a certificate that an earlier run has saved is put live");
-            self.note_what_is_saved()?;
-            return self.put_live(pair, Vec::new()).await;
-        }
-        if let Some(pair) = self.good_pair(live)? {
-            let deployed = store.lineage(&job.name)?.deployed == live;
-            if !deployed && !job.force {
-                progress.notice(
-                    "an earlier run has put a certificate live, but not seen nginx serve it",
-                );
+        let plan = match self.timing(before).await? {
+            Timing::StillGood(summary) => return Ok(Issued::StillGood(summary)),
+            Timing::PutLive(pair) => {
+                self.seat.pass(Halt::Door);
                 return self.put_live(pair, Vec::new()).await;
             }
-            let done_meanwhile = live != before;
-            if done_meanwhile || !job.force {
-                return Ok(Issued::StillGood {
-                    version: pair.version,
-                    not_after: pair.chain.not_after(),
-                });
-            }
-        }
+            Timing::Order(plan) => plan,
+        };
         progress.reached(Step::Begun, "the state is writable, the name is locked");
         let mut errors = Vec::new();
         for directory in &job.acme.directories {
-            match self.order_from(directory).await {
+            match self.order_from(directory, &plan).await {
                 Ok((pair, doors)) => return self.put_live(pair, doors).await,
                 Err(error) if error.is_the_cas() => {
                     if job.acme.directories.len() > 1 {
@@ -184,46 +237,6 @@ impl Issuance<'_> {
         }
     }
 
-    /// The version, if it needs no successor yet.
-    fn good_pair(&self, version: Option<Version>) -> Result<Option<Pair>, StoreError> {
-        let Some(pair) = version
-            .map(|version| read_pair(&self.parts.store, &self.job.name, version))
-            .transpose()?
-            .flatten()
-        else {
-            return Ok(None);
-        };
-        let due = schedule::due_at(
-            pair.chain.not_before(),
-            pair.chain.not_after(),
-            self.job.acme.renew_before,
-        );
-        let good = pair.is_for(&self.job.identifiers) && OffsetDateTime::now_utc() < due;
-        Ok(good.then_some(pair))
-    }
-
-    /// What an earlier run has saved may have outrun its note, whose order is over then.
-    fn note_what_is_saved(&self) -> Result<(), StoreError> {
-        let (store, name) = (&self.parts.store, &self.job.name);
-        let mut lineage = store.lineage(name)?;
-        lineage.identifiers.clone_from(&self.job.identifiers);
-        lineage.order = None;
-        store.save_lineage(name, &lineage)?;
-        store.forget_next_key(name)
-    }
-
-    /// A good version that is newer than the live one: its process ended before it could put it live, or nginx would not have it.
-    /// What nginx would not have fits its key all the same, so another order would only use up the CA's limits; who insists gets one.
-    fn saved_but_not_live(&self, live: Option<Version>) -> Result<Option<Pair>, StoreError> {
-        let store = &self.parts.store;
-        let newest = store.versions(&self.job.name)?.pop();
-        let rejected = store.lineage(&self.job.name)?.rejected;
-        if newest <= live || (self.job.force && newest == rejected) {
-            return Ok(None);
-        }
-        self.good_pair(newest)
-    }
-
     /// Puts a saved pair live and closes the doors, by one reload.
     async fn put_live(&self, pair: Pair, doors: Vec<Arc<OpenDoor>>) -> Result<Issued, IssueError> {
         let Self {
@@ -231,6 +244,7 @@ impl Issuance<'_> {
             config,
             job,
             progress,
+            ..
         } = self;
         let deployment = Deployment {
             store: &parts.store,
@@ -241,7 +255,8 @@ impl Issuance<'_> {
             name: &job.name,
             progress,
         };
-        // Asked for in one breath, they share a reload.
+        // Asked for in one breath, they share a reload; and with whoever else is ready.
+        self.seat.gather(Halt::Live).await;
         let (deployed, ()) = tokio::join!(deployment.deploy(&pair), self.close(doors));
         let deployed = deployed?;
         Ok(Issued::New {

@@ -1,20 +1,20 @@
 //! The middle of the journey: doors, order, validation, certificate. What comes of it is saved, but not live yet.
 
-use std::sync::Arc;
-
-use futures_util::FutureExt;
-use futures_util::future::{join_all, try_join_all};
 use time::OffsetDateTime;
 
+use super::bill::{Bill, Reached};
+use super::convoy::Halt;
+use super::doorway::OpenDoors;
 use super::pair::{Pair, files_of};
 use super::validation::Visits;
-use super::{Issuance, IssueError, LEASE};
+use super::{Issuance, IssueError, Urgency};
 use crate::acme::{Account, Order, OrderError, OrderOptions, OrderStatus, Pending};
+use crate::agenda::Agenda;
+use crate::budget::Kind;
 use crate::certificate::{Chain, PrivateKey};
 use crate::config::Directory;
-use crate::doors::{DoorError, OpenDoor};
-use crate::identifier::Identifier;
 use crate::progress::Step;
+use crate::schedule::{Event, Issue};
 use crate::store::{OrderInFlight, StoreError, Version};
 
 /// CAs keep a pending order for a week at most (RFC 8555 7.1.3 leaves it to them).
@@ -22,20 +22,85 @@ const ORDER_AGE: time::Duration = time::Duration::days(6);
 /// As long as this after a validation, a CA may well ask for none (Let's Encrypt's authorizations last 30 days).
 const REUSE: time::Duration = time::Duration::days(30);
 
-/// Doors that may stand; closed when it turns out that nobody needs them.
-type OpenDoors = Vec<Arc<OpenDoor>>;
+/// A new order at a CA.
+struct Placing<'a> {
+    directory: &'a Directory,
+    account: &'a Account,
+    plan: &'a Issue,
+    kind: Kind,
+    bill: &'a Bill<'a>,
+}
+
+impl Placing<'_> {
+    /// The certificate that is replaced: only its own CA knows it.
+    fn replaces(&self) -> Option<String> {
+        let is_theirs = matches!(self.kind, Kind::Renewal | Kind::Suggested);
+        self.plan.replaces.clone().filter(|_| is_theirs)
+    }
+}
 
 impl Issuance<'_> {
     /// Gets a certificate from this CA. Doors that were opened for it still stand then, since one reload closes them and puts it live.
     pub(super) async fn order_from(
         &self,
         directory: &Directory,
+        plan: &Issue,
     ) -> Result<(Pair, OpenDoors), IssueError> {
+        let Self {
+            parts,
+            job,
+            progress,
+            ..
+        } = self;
         // Without the CA a door would be opened for nobody.
-        let account = self.parts.accounts.at(directory, &self.job.acme).await?;
-        self.progress.reached(Step::Account, account.url());
-        let (mut order, pending, doors) = self.order_and_doors(directory, &account).await?;
-        let ordered = self.through_doors(&mut order, &pending, directory).await;
+        let turn = parts.turns.at(directory.url()).await;
+        let account = parts.accounts.at(directory, &job.acme).await?;
+        progress.reached(Step::Account, account.url());
+        let resumed = self.take_up(directory, &account).await?;
+        drop(turn);
+        let kind = match resumed {
+            Some(_) => Kind::Resumed,
+            None => self.kind(directory, plan)?,
+        };
+        let bill = Bill::charge(
+            &parts.store,
+            directory.url(),
+            &job.identifiers,
+            kind,
+            job.urgency == Urgency::Insisted,
+        )
+        .await?;
+        let placing = Placing {
+            directory,
+            account: &account,
+            plan,
+            kind,
+            bill: &bill,
+        };
+        let ordered = self.order_through_doors(placing, resumed).await;
+        let in_flight = parts.store.lineage(&job.name)?.order.is_some();
+        bill.settle(ordered.as_ref().err(), in_flight).await;
+        ordered
+    }
+
+    /// What an order at this CA is to its budget.
+    fn kind(&self, directory: &Directory, plan: &Issue) -> Result<Kind, StoreError> {
+        let agenda = Agenda::read(&self.parts.store, self.job)?;
+        let renews = agenda.renews_at(directory.url(), &self.job.identifiers);
+        Ok(match (renews, plan.is_exempt) {
+            (true, true) => Kind::Suggested,
+            (true, false) => Kind::Renewal,
+            (false, _) => Kind::New,
+        })
+    }
+
+    async fn order_through_doors(
+        &self,
+        placing: Placing<'_>,
+        resumed: Option<Order>,
+    ) -> Result<(Pair, OpenDoors), IssueError> {
+        let (mut order, pending, doors) = self.order_and_doors(&placing, resumed).await?;
+        let ordered = self.through_doors(&mut order, &pending, &placing).await;
         match ordered {
             Ok(pair) => Ok((pair, doors)),
             Err(error) => {
@@ -48,23 +113,24 @@ impl Issuance<'_> {
     /// An order, what is to be shown for it, and proven doors if there is anything to show.
     async fn order_and_doors(
         &self,
-        directory: &Directory,
-        account: &Account,
+        placing: &Placing<'_>,
+        resumed: Option<Order>,
     ) -> Result<(Order, Vec<Pending>, OpenDoors), IssueError> {
         let validated = self.parts.store.lineage(&self.job.name)?.validated;
         if validated.is_some_and(|at| OffsetDateTime::now_utc() - at < REUSE) {
             // Probably nothing is to be shown, so the order comes first.
-            let (order, pending) = self.place_and_prepare(directory, account).await?;
+            let (order, pending) = self.place_and_prepare(placing, resumed).await?;
             let doors = match pending.is_empty() {
                 true => Vec::new(),
                 false => self.proven_doors().await?,
             };
+            self.seat.pass(Halt::Door);
             return Ok((order, pending, doors));
         }
         // The order is placed while the doors are opened and proven; the CA is told to look only after both.
         let (doors, ordered) = tokio::join!(
             self.proven_doors(),
-            self.place_and_prepare(directory, account)
+            self.place_and_prepare(placing, resumed)
         );
         match (doors, ordered) {
             (Ok(doors), Ok((order, pending))) => Ok((order, pending, doors)),
@@ -76,62 +142,16 @@ impl Issuance<'_> {
         }
     }
 
-    async fn proven_doors(&self) -> Result<OpenDoors, DoorError> {
-        let doors = self.open_doors().await?;
-        match self.prove(&doors).await {
-            Ok(()) => Ok(doors),
-            Err(error) => {
-                self.close(doors).await;
-                Err(error)
-            }
-        }
-    }
-
-    async fn open_doors(&self) -> Result<Vec<Arc<OpenDoor>>, DoorError> {
-        let Self {
-            parts,
-            config,
-            job,
-            progress,
-        } = self;
-        let opening = job
-            .apps
-            .iter()
-            .map(|app| parts.doors.open(config, app, LEASE, progress).boxed());
-        let mut doors = Vec::new();
-        let mut refused = None;
-        for opened in join_all(opening).await {
-            match opened {
-                Ok(door) => doors.push(door),
-                Err(error) => refused = Some(error),
-            }
-        }
-        match refused {
-            None => Ok(doors),
-            Some(error) => {
-                self.close(doors).await;
-                Err(error)
-            }
-        }
-    }
-
-    pub(super) async fn close(&self, doors: Vec<Arc<OpenDoor>>) {
-        let closing: Vec<_> = doors.into_iter().map(OpenDoor::close).collect();
-        for closed in join_all(closing).await {
-            match closed {
-                Ok(true) => self.progress.reached(Step::DoorClosed, ""),
-                Ok(false) => {}
-                Err(error) => self.progress.notice(error.to_string()),
-            }
-        }
-    }
-
     async fn place_and_prepare(
         &self,
-        directory: &Directory,
-        account: &Account,
+        placing: &Placing<'_>,
+        resumed: Option<Order>,
     ) -> Result<(Order, Vec<Pending>), IssueError> {
-        let mut order = self.place(directory, account).await?;
+        let _turn = self.parts.turns.at(placing.directory.url()).await;
+        let mut order = match resumed {
+            Some(order) => order,
+            None => self.place(placing).await?,
+        };
         self.progress.reached(Step::Ordered, order.url());
         let pending = order
             .prepare()
@@ -145,7 +165,9 @@ impl Issuance<'_> {
         &self,
         order: &mut Order,
         pending: &[Pending],
-        directory: &Directory,
+        Placing {
+            directory, bill, ..
+        }: &Placing<'_>,
     ) -> Result<Pair, IssueError> {
         let Self {
             parts,
@@ -154,6 +176,7 @@ impl Issuance<'_> {
             ..
         } = self;
         let failed = |error| self.failed(error, None);
+        let _turn = parts.turns.at(directory.url()).await;
         let visits = Visits::await_for(&parts.challenges, pending, progress);
         progress.reached(
             Step::TokensIn,
@@ -163,6 +186,7 @@ impl Issuance<'_> {
                 job.identifiers.len()
             ),
         );
+        bill.note(Reached::Told);
         order
             .validate(&visits)
             .await
@@ -214,67 +238,89 @@ impl Issuance<'_> {
         }
     }
 
-    async fn prove(&self, doors: &[Arc<OpenDoor>]) -> Result<(), DoorError> {
-        let Self {
-            parts,
-            config,
-            job,
-            progress,
-        } = self;
-        let proofs = doors.iter().map(|door| {
-            let app = job.apps.iter().find(|app| app.name == *door.app());
-            let through = |name: &&Identifier| app.is_some_and(|app| app.covers(name));
-            let names: Vec<_> = job.identifiers.iter().filter(through).cloned().collect();
-            async move { parts.doors.prove(config, door, &names, progress).await }.boxed()
-        });
-        try_join_all(proofs).await.map(drop)
-    }
-
-    /// The order that an earlier run has left, or a new one.
-    async fn place(&self, directory: &Directory, account: &Account) -> Result<Order, IssueError> {
+    /// The order that an earlier run has left.
+    async fn take_up(
+        &self,
+        directory: &Directory,
+        account: &Account,
+    ) -> Result<Option<Order>, StoreError> {
         let Self {
             parts,
             job,
             progress,
             ..
         } = self;
-        let mut lineage = parts.store.lineage(&job.name)?;
+        let lineage = parts.store.lineage(&job.name)?;
         let now = OffsetDateTime::now_utc();
-        if let Some(in_flight) = lineage
+        let Some(in_flight) = lineage
             .order
-            .take()
             .filter(|order| self.is_ours(order, directory, now))
-        {
-            match Order::resume(account, &in_flight.url).await {
-                Ok(order)
-                    if order.status() != OrderStatus::Invalid
-                        && (!is_finalised(&order)
-                            || parts.store.next_key(&job.name)?.is_some()) =>
-                {
-                    progress.notice("an order that an earlier run has placed is taken up again");
-                    return Ok(order);
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::info!(certificate = %job.name, %error, "the order in flight can't be taken up; a new one is placed")
-                }
+        else {
+            return Ok(None);
+        };
+        match Order::resume(account, &in_flight.url).await {
+            Ok(order)
+                if order.status() != OrderStatus::Invalid
+                    && (!is_finalised(&order) || parts.store.next_key(&job.name)?.is_some()) =>
+            {
+                progress.notice("an order that an earlier run has placed is taken up again");
+                Ok(Some(order))
+            }
+            Ok(_) => Ok(None),
+            Err(error) => {
+                tracing::info!(certificate = %job.name, %error, "the order in flight can't be taken up; a new one is placed");
+                Ok(None)
             }
         }
-        let options = OrderOptions {
-            profile: job.acme.profile.clone(),
-            ..OrderOptions::default()
+    }
+
+    /// A new order.
+    async fn place(&self, placing: &Placing<'_>) -> Result<Order, IssueError> {
+        let Self { parts, job, .. } = self;
+        let replaces = placing.replaces();
+        let placed = match self.try_to_place(placing, replaces.clone()).await {
+            Err(error @ OrderError::ReplacesRefused { .. }) if replaces.is_some() => {
+                self.progress
+                    .notice(format!("{error}; it is ordered without that"));
+                self.give_up_replacing(replaces)?;
+                if placing.kind == Kind::Suggested {
+                    placing.bill.charge_again(Kind::Renewal).await?;
+                }
+                self.try_to_place(placing, None).await
+            }
+            placed => placed,
         };
-        let order = Order::place(account, &job.identifiers, &options)
-            .await
-            .map_err(|error| self.failed(error, None))?;
+        let order = placed.map_err(|error| self.failed(error, None))?;
+        placing.bill.note(Reached::Placed);
+        let mut lineage = parts.store.lineage(&job.name)?;
         lineage.order = Some(OrderInFlight {
             url: order.url().to_owned(),
-            directory: directory.url().to_owned(),
+            directory: placing.directory.url().to_owned(),
             identifiers: job.identifiers.clone(),
-            placed: now,
+            placed: OffsetDateTime::now_utc(),
         });
         parts.store.save_lineage(&job.name, &lineage)?;
         Ok(order)
+    }
+
+    async fn try_to_place(
+        &self,
+        placing: &Placing<'_>,
+        replaces: Option<String>,
+    ) -> Result<Order, OrderError> {
+        let options = OrderOptions {
+            profile: self.job.acme.profile.clone(),
+            replaces,
+        };
+        Order::place(placing.account, &self.job.identifiers, &options).await
+    }
+
+    fn give_up_replacing(&self, id: Option<String>) -> Result<(), StoreError> {
+        let (store, job) = (&self.parts.store, self.job);
+        let mut agenda = Agenda::read(store, job)?;
+        let id = id.unwrap_or_default();
+        agenda.step(Event::ReplacesRefused { id }, OffsetDateTime::now_utc());
+        agenda.save(store, job)
     }
 
     fn is_ours(&self, order: &OrderInFlight, directory: &Directory, now: OffsetDateTime) -> bool {

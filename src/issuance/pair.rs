@@ -1,6 +1,7 @@
 //! A certificate with its key, as it stands in the archive; and the placeholder that stands in before the first.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use time::OffsetDateTime;
 
@@ -8,7 +9,8 @@ use super::IssueError;
 use crate::certificate::{Chain, PrivateKey, placeholder};
 use crate::files::Entry;
 use crate::identifier::{AppName, Identifier};
-use crate::store::{Saved, Store, StoreError, Version};
+use crate::schedule;
+use crate::store::{Saved, Store, StoreError, Summary, Version};
 
 /// A certificate and its key, from the archive.
 pub struct Pair {
@@ -19,6 +21,27 @@ pub struct Pair {
 }
 
 impl Pair {
+    /// What is worth knowing of it without reading it again.
+    pub fn summary(&self) -> Summary {
+        Summary {
+            version: self.version,
+            identifiers: self.chain.identifiers().to_vec(),
+            not_before: self.chain.not_before(),
+            not_after: self.chain.not_after(),
+            id: self.chain.certificate_id().map(str::to_owned),
+        }
+    }
+
+    /// When it needs a successor, unless its CA says otherwise; the end of the time in which that is due.
+    pub fn due_at_the_latest(&self, renew_before: Option<Duration>) -> OffsetDateTime {
+        let certificate = schedule::Certificate {
+            id: None,
+            not_before: self.chain.not_before(),
+            not_after: self.chain.not_after(),
+        };
+        schedule::due_between(&certificate, renew_before).1
+    }
+
     /// Whether it is a CA's certificate for exactly these names.
     pub fn is_for(&self, identifiers: &[Identifier]) -> bool {
         let sorted =

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 
 use super::change::{Change, Made};
@@ -17,8 +17,10 @@ use crate::lock::{Lock, LockError};
 /// `nginx -t` takes 24 s with 10,000 hosts (measured); whoever needs more than this has another trouble.
 const TEST_LIMIT: Duration = Duration::from_secs(180);
 const RELOAD_LIMIT: Duration = Duration::from_secs(180);
-/// Other processes of ours hold the lock for one test and one reload.
+/// As long as requests keep coming so soon after one another, they are waited for, though only so often.
 const GATHER: Duration = Duration::from_millis(2);
+const GATHERINGS: usize = 50;
+/// Other processes of ours hold the lock for one test and one reload.
 const LOCK_LIMIT: Duration = Duration::from_secs(600);
 
 /// What became of a request that nginx took.
@@ -116,6 +118,7 @@ struct Request {
 #[derive(Debug)]
 pub struct Control {
     requests: mpsc::UnboundedSender<Asked>,
+    last_took: watch::Receiver<Duration>,
 }
 
 impl Control {
@@ -132,24 +135,34 @@ impl Control {
         lock: PathBuf,
     ) -> (Self, impl Future<Output = ()> + Send) {
         let (requests, mut arriving) = mpsc::unbounded_channel();
+        let (took, last_took) = watch::channel(Duration::ZERO);
         let serve = async move {
             let mut finish = false;
             while !finish && let Some(Asked::Apply(first)) = arriving.recv().await {
-                // Requests that belong together are made one after the other; they shall share a reload.
-                sleep(GATHER).await;
-                let turn = Lock::wait(&lock, LOCK_LIMIT).await;
-                // So does whatever was asked while another process had its turn.
                 let mut batch = vec![first];
-                while !finish && let Ok(next) = arriving.try_recv() {
-                    match next {
-                        Asked::Apply(request) => batch.push(request),
-                        Asked::Finish => finish = true,
+                // Requests that belong together are made one after the other; they shall share a reload.
+                for _ in 0..GATHERINGS {
+                    sleep(GATHER).await;
+                    let gathered = batch.len();
+                    finish = take_what_has_come(&mut arriving, &mut batch);
+                    if finish || batch.len() == gathered {
+                        break;
                     }
                 }
-                serve(&commands, master.as_ref(), turn.as_ref().err(), batch).await;
+                let turn = Lock::wait(&lock, LOCK_LIMIT).await;
+                // So does whatever was asked while another process had its turn.
+                finish = finish || take_what_has_come(&mut arriving, &mut batch);
+                let reloaded = serve(&commands, master.as_ref(), turn.as_ref().err(), batch).await;
+                if let Some(reload) = reloaded {
+                    took.send_replace(reload);
+                }
             }
         };
-        (Self { requests }, serve)
+        let control = Self {
+            requests,
+            last_took,
+        };
+        (control, serve)
     }
 
     /// Makes these changes, all or none, and has nginx take them. Without changes, nginx is tested and reloaded all the same.
@@ -172,6 +185,11 @@ impl Control {
         }
     }
 
+    /// How long the last test and reload took together; nothing before the first.
+    pub fn last_took(&self) -> Duration {
+        *self.last_took.borrow()
+    }
+
     /// Ends the task once all requests made until now are done; later ones fail.
     pub fn finish(&self) {
         let _ = self.requests.send(Asked::Finish);
@@ -181,6 +199,20 @@ impl Control {
 enum Asked {
     Apply(Request),
     Finish,
+}
+
+/// Whether the task is to end after these.
+fn take_what_has_come(
+    arriving: &mut mpsc::UnboundedReceiver<Asked>,
+    batch: &mut Vec<Request>,
+) -> bool {
+    while let Ok(next) = arriving.try_recv() {
+        match next {
+            Asked::Apply(request) => batch.push(request),
+            Asked::Finish => return true,
+        }
+    }
+    false
 }
 
 /// A request whose changes are on disk.
@@ -224,13 +256,13 @@ impl Running {
     }
 }
 
-/// One test and one reload for all of `batch`.
+/// One test and one reload for all of `batch`. How long they took, if nginx was reloaded.
 async fn serve(
     commands: &Commands,
     master: Option<&Master>,
     no_turn: Option<&LockError>,
     batch: Vec<Request>,
-) {
+) -> Option<Duration> {
     let mut running: Vec<_> = batch
         .into_iter()
         .filter_map(|request| make(request, no_turn))
@@ -238,19 +270,20 @@ async fn serve(
     let began = Instant::now();
     loop {
         if running.is_empty() {
-            return;
+            return None;
         }
         let words = match run(&commands.test, TEST_LIMIT).await {
             Ok(()) => break,
             Err(Failure::Refused(words)) => words,
             Err(Failure::NotRun(words)) => {
-                return fail_all(
+                fail_all(
                     running,
                     &ControlError::NotRun {
                         verb: "tested",
                         words,
                     },
                 );
+                return None;
             }
         };
         let blame = blamed(&words);
@@ -266,7 +299,10 @@ async fn serve(
             Some((n, path)) => running
                 .remove(n)
                 .fail(ControlError::Refused { path, words }),
-            None => return fail_all(running, &ControlError::BrokenElsewhere { words }),
+            None => {
+                fail_all(running, &ControlError::BrokenElsewhere { words });
+                return None;
+            }
         }
     }
     for one in &running {
@@ -277,13 +313,14 @@ async fn serve(
         None => Vec::new(),
     };
     if let Err(Failure::Refused(words) | Failure::NotRun(words)) = reload(commands, master).await {
-        return fail_all(
+        fail_all(
             running,
             &ControlError::NotRun {
                 verb: "reloaded",
                 words,
             },
         );
+        return None;
     }
     let took = began.elapsed();
     tracing::debug!(
@@ -297,6 +334,7 @@ async fn serve(
             old_workers: old_workers.clone(),
         }));
     }
+    Some(took)
 }
 
 /// The last one first, so that what was there before all of them is what stands in the end.

@@ -12,7 +12,6 @@
 //! 4. Later than all of these, if the CA has asked to wait, a limit is used up ([`crate::budget`]), or names don't resolve yet.
 
 mod chance;
-mod dates;
 mod failures;
 mod lifetime;
 mod names;
@@ -31,7 +30,6 @@ use crate::budget::Exhausted;
 use crate::identifier::Identifier;
 use chance::Chance;
 
-pub use dates::{Standing, due_at, next_attempt};
 pub use failures::{Cause, Failed, Failures};
 pub use lifetime::due_between;
 pub use names::{Resolution, Unresolved};
@@ -42,6 +40,8 @@ pub use why::Why;
 const BETWEEN_ALARMS: Duration = Duration::days(2);
 /// Whoever has waited long for a limit comes back this much later than it allows, at most: others wait for the same.
 const BEHIND_THE_LIMIT: Duration = Duration::hours(6);
+/// A renewal may be so much earlier than planned, if that spares nginx a reload.
+const EARLIER: Duration = Duration::hours(12);
 
 /// A certificate as far as the schedule is concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,8 +66,10 @@ impl Certificate {
 pub struct Facts<'a> {
     /// The certificate that is live, if it is a CA's.
     pub certificate: Option<&'a Certificate>,
-    /// Whether it is what the configuration wants, and nginx serves it.
+    /// Whether it is what the configuration wants.
     pub is_wanted: bool,
+    /// Whether there is nothing that nginx has not been seen to serve yet.
+    pub is_served: bool,
     /// How long before its end the operator wants it to be renewed.
     pub renew_before: Option<Span>,
     /// The CA that is asked first, by its directory: what another one has asked for binds nobody.
@@ -78,7 +80,8 @@ pub struct Facts<'a> {
 
 impl<'a> Facts<'a> {
     fn wanted(&self) -> Option<&'a Certificate> {
-        self.certificate.filter(|_| self.is_wanted)
+        self.certificate
+            .filter(|_| self.is_wanted && self.is_served)
     }
 
     fn wanted_id(&self) -> Option<&'a str> {
@@ -349,10 +352,29 @@ impl State {
             .fold(self.due(facts, now), Attempt::later)
     }
 
+    /// From when on the next attempt may be made together with others', where nothing is wrong: never before the CA's window.
+    pub fn along_from(&self, facts: &Facts<'_>, now: OffsetDateTime) -> Option<OffsetDateTime> {
+        let certificate = facts.wanted()?;
+        let attempt = self.attempt(facts, now);
+        match attempt.why {
+            Why::Window => Some(self.renewal.plan(facts.wanted_id())?.window.start),
+            Why::Lifetime { .. } | Why::RenewBefore => {
+                Some(attempt.at - EARLIER.min(certificate.lifetime() / 12))
+            }
+            _ => None,
+        }
+    }
+
+    /// Until when the CA has asked to wait.
+    pub fn asked_to_wait(&self) -> Option<OffsetDateTime> {
+        self.failures.asked_until
+    }
+
     /// When it would be, had nothing come in between.
-    fn due(&self, facts: &Facts<'_>, now: OffsetDateTime) -> Attempt {
+    pub fn due(&self, facts: &Facts<'_>, now: OffsetDateTime) -> Attempt {
         let (at, why) = match (facts.wanted(), facts.certificate) {
             (None, None) => (now, Why::Missing),
+            (None, Some(_)) if facts.is_wanted => (now, Why::NotLive),
             (None, Some(_)) => (now, Why::OtherNames),
             (Some(certificate), _) => self.due_of(certificate, facts),
         };
@@ -384,7 +406,8 @@ impl State {
         }
     }
 
-    fn issue(&self, facts: &Facts<'_>, now: OffsetDateTime) -> Issue {
+    /// How an order is placed now, be it due or asked for.
+    pub fn issue(&self, facts: &Facts<'_>, now: OffsetDateTime) -> Issue {
         let id = facts.certificate.and_then(|live| live.id.as_deref());
         let replaces = id.filter(|id| self.not_replaceable.as_deref() != Some(*id));
         let plan = self.renewal.plan(facts.wanted_id());

@@ -19,6 +19,7 @@ fn facts(certificate: Option<&Certificate>) -> Facts<'_> {
     Facts {
         certificate,
         is_wanted: certificate.is_some(),
+        is_served: true,
         renew_before: None,
         directory: "https://ca.example/dir",
         fingerprint: "first",
@@ -73,6 +74,7 @@ fn what_is_missing_or_has_other_names_is_ordered_at_once() {
     let live = certificate(90);
     let other = Facts {
         is_wanted: false,
+        is_served: true,
         ..facts(Some(&live))
     };
     let next = state.step(Event::Woken, &other, NOW, 1);
@@ -430,6 +432,7 @@ proptest! {
         let live = certificate(lifetime);
         let facts = Facts {
             is_wanted: wanted,
+            is_served: true,
             renew_before: renew_before.map(|days| Span::from_secs(days * 86_400)),
             ..facts(Some(&live))
         };

@@ -114,6 +114,13 @@ impl Store {
         files::sync_directory_of(&path).map_err(io_error("written", &path))
     }
 
+    /// Whether the files of a version are there.
+    pub fn has_version(&self, name: &AppName, version: Version) -> bool {
+        self.version_path(name, version)
+            .join("privkey.pem")
+            .exists()
+    }
+
     /// The files of a version.
     pub fn version(&self, name: &AppName, version: Version) -> Result<Saved, StoreError> {
         let directory = self.version_path(name, version);

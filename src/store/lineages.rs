@@ -22,6 +22,8 @@ pub struct Lineage {
     /// When the CA last looked, rather than knowing us still.
     #[serde(with = "time::serde::rfc3339::option")]
     pub validated: Option<OffsetDateTime>,
+    /// What the version that was last put live says of itself, so that its files needn't be read to know when it ends.
+    pub summary: Option<Summary>,
     /// The version that nginx was last seen to serve, or last took where nothing is to be seen.
     pub deployed: Option<Version>,
     /// A version that nginx refused or didn't serve. It is tried again, but whoever insists gets another.
@@ -30,6 +32,23 @@ pub struct Lineage {
     pub failure: Option<Failure>,
     /// What its schedule remembers: what the CA has suggested, the back-off, what is waited for.
     pub schedule: State,
+}
+
+/// What a version's certificate says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The version.
+    pub version: Version,
+    /// What it is for.
+    pub identifiers: Vec<Identifier>,
+    /// When it begins.
+    #[serde(with = "time::serde::rfc3339")]
+    pub not_before: OffsetDateTime,
+    /// When it ends.
+    #[serde(with = "time::serde::rfc3339")]
+    pub not_after: OffsetDateTime,
+    /// By which id the CA is asked about it (RFC 9773 4.1).
+    pub id: Option<String>,
 }
 
 /// An order that was placed and has not ended.

@@ -8,6 +8,7 @@ mod support;
 mod crash;
 mod doors;
 mod doubles;
+mod due;
 mod issue;
 mod names;
 mod operators;

@@ -80,7 +80,7 @@ impl Shop {
         let sidecar = self.sidedoor.run();
         let live = self.sidedoor.live("shop").join("fullchain.pem");
         eventually("the first certificate", Duration::from_secs(30), || {
-            let issued = sidecar.log().contains("the certificate is live");
+            let issued = sidecar.log().contains("a new certificate is live");
             (issued && Certificate::in_file(&live).issuer.contains("Pebble")).then_some(())
         });
         sidecar

@@ -9,7 +9,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::certificate::{connect_tls, trusting};
-use super::exchange::{exchange, request};
+use super::exchange::{connect, exchange, request};
+use super::process::accepts_connections;
 use super::{Answer, Authority, Nginx, Process, find_program, free_port};
 
 /// How often other ports are tried when somebody else has taken them first.
@@ -34,6 +35,7 @@ pub struct Pebble {
     api: u16,
     management: u16,
     dns: u16,
+    names: u16,
     authority: Authority,
     processes: Vec<Process>,
 }
@@ -66,6 +68,29 @@ impl Pebble {
     /// The name server it asks, `address:port`.
     pub fn resolver(&self) -> String {
         format!("127.0.0.1:{}", self.dns)
+    }
+
+    /// From now on no name has an address, but for those that are given one.
+    pub fn forget_all_names(&self) {
+        self.tell_names("/set-default-ipv4", &serde_json::json!({ "ip": "" }));
+    }
+
+    /// This name has an address from now on.
+    pub fn give_address_to(&self, name: &str) {
+        let record = serde_json::json!({ "host": name, "addresses": ["127.0.0.1"] });
+        self.tell_names("/add-a", &record);
+    }
+
+    fn tell_names(&self, path: &str, what: &serde_json::Value) {
+        let what = what.to_string();
+        let mut request = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            what.len()
+        );
+        request.push_str(&what);
+        let mut stream = connect(self.names).unwrap();
+        let answer = exchange(&mut stream, request.as_bytes()).unwrap();
+        assert_eq!(answer.status, 200);
     }
 
     /// The root of the certificates it issues, in PEM.
@@ -146,6 +171,7 @@ impl Behaviour {
                 api: free_port(),
                 management: free_port(),
                 dns: free_port(),
+                names: free_port(),
                 authority: Authority::named("Pebble's own"),
                 processes: Vec::new(),
             };
@@ -167,11 +193,11 @@ impl Behaviour {
             .args(["-defaultIPv4", "127.0.0.1", "-defaultIPv6", ""])
             .args(["-dns01", &pebble.resolver()])
             .args(["-http01", "", "-https01", "", "-tlsalpn01", ""])
-            .args(["-management", &format!("127.0.0.1:{}", free_port())]);
+            .args(["-management", &format!("127.0.0.1:{}", pebble.names)]);
         let log = pebble.directory.path().join("names.log");
         let mut process = Process::start(&command, &log);
-        let dns = pebble.dns;
-        process.ready(|| resolves(dns).then_some(()))?;
+        let (dns, names) = (pebble.dns, pebble.names);
+        process.ready(|| (resolves(dns) && accepts_connections(names)).then_some(()))?;
         pebble.processes.push(process);
         Ok(())
     }

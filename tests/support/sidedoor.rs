@@ -18,6 +18,7 @@ pub struct Sidedoor {
     directory: TempDir,
     program: PathBuf,
     listen: u16,
+    resolver: String,
     nginx: Vec<(&'static str, Vec<String>)>,
     doors: PathBuf,
     acme: Vec<String>,
@@ -47,6 +48,7 @@ impl Sidedoor {
             directory: TempDir::with_prefix("sidedoor-").unwrap(),
             program: program(),
             listen: free_port(),
+            resolver: pebble.resolver(),
             nginx: vec![
                 ("test", nginx.test_command()),
                 ("reload", nginx.reload_command()),
@@ -206,9 +208,10 @@ impl Sidedoor {
     /// Writes the configuration anew.
     fn written(self) -> Self {
         let mut text = format!(
-            "state_dir = {:?}\nlisten = [\"127.0.0.1:{}\"]\nadmin = \"unix:{}\"\n\n[acme]\n{}\n\n[nginx]\n",
+            "state_dir = {:?}\nlisten = [\"127.0.0.1:{}\"]\nresolver = [{:?}]\nadmin = \"unix:{}\"\n\n[acme]\n{}\n\n[nginx]\n",
             self.state(),
             self.listen,
+            self.resolver,
             self.admin().display(),
             self.acme.join("\n"),
         );

@@ -81,6 +81,23 @@ async fn a_kept_connection_that_was_closed_is_replaced_unnoticed() {
 }
 
 #[tokio::test]
+async fn a_request_that_was_perhaps_carried_out_is_not_made_anew() {
+    // The CA breaks down over it, and knows its nonce when it comes again.
+    let ca = FakeCa::start(|request, _| match request.line.as_str() {
+        "POST /order" if request.before > 0 => Reply::Raw(Vec::new()),
+        "POST /order" => Reply::problem(400, "badNonce", "seen before"),
+        _ => Reply::text(200, ""),
+    })
+    .await;
+    let transport = transport(Limits::default());
+    transport.send(get(ca.url("/"))).await.unwrap();
+    let lost = transport.send(post(ca.url("/order"), "x")).await;
+    let error = lost.unwrap_err();
+    assert!(matches!(error, TransportError::Broken { .. }), "{error}");
+    assert_eq!(ca.lines(), ["GET /", "POST /order", "POST /order"]);
+}
+
+#[tokio::test]
 async fn a_fresh_connection_that_dies_is_an_error_and_not_repeated() {
     let ca = FakeCa::start(|_, _| Reply::Raw(Vec::new())).await;
     let error = transport(Limits::default())

@@ -2,12 +2,12 @@
 
 use crate::config::{App, Config};
 use crate::identifier::{AppName, Identifier};
-use crate::issuance::Job;
+use crate::issuance::{Job, Urgency};
 use crate::report::Report;
 use crate::store::{Store, StoreError};
 
 /// The app of this name.
-pub(super) fn find_app<'a>(config: &'a Config, name: &AppName) -> Result<&'a App, Report> {
+pub fn find_app<'a>(config: &'a Config, name: &AppName) -> Result<&'a App, Report> {
     config.app(name).ok_or_else(|| unknown(config, name))
 }
 
@@ -36,7 +36,7 @@ pub fn apps_and_names(
     }
     let Job {
         identifiers, apps, ..
-    } = job(config, app, names, false)?;
+    } = job(config, app, names, Urgency::Asked)?;
     let own = |app: &App| {
         identifiers
             .iter()
@@ -51,11 +51,11 @@ pub fn apps_and_names(
 }
 
 /// What to issue for an app, or for names that apps have.
-pub(super) fn job(
+pub fn job(
     config: &Config,
     app: Option<&AppName>,
     names: Vec<Identifier>,
-    force: bool,
+    urgency: Urgency,
 ) -> Result<Job, Report> {
     let only = match &config.apps[..] {
         [only] if names.is_empty() => Some(&only.name),
@@ -69,7 +69,7 @@ pub(super) fn job(
                 identifiers: app.domains.clone(),
                 apps: vec![app.clone()],
                 acme: app.acme.clone(),
-                force,
+                urgency,
             })
         }
         (None, Some(first)) => {
@@ -89,7 +89,7 @@ pub(super) fn job(
                     format!("name all domains of {name}, or begin with another name"),
                 ));
             }
-            job_of(config, name, names, force)
+            job_of(config, name, names, urgency)
         }
         _ => Err(Report::new(
             "either an app or names are to be given",
@@ -102,7 +102,7 @@ fn job_of(
     config: &Config,
     name: AppName,
     mut identifiers: Vec<Identifier>,
-    force: bool,
+    urgency: Urgency,
 ) -> Result<Job, Report> {
     let mut apps: Vec<App> = Vec::new();
     let mut seen = Vec::new();
@@ -140,7 +140,7 @@ fn job_of(
         identifiers,
         apps,
         acme,
-        force,
+        urgency,
     })
 }
 
@@ -149,7 +149,7 @@ fn same_names(one: &[Identifier], other: &[Identifier]) -> bool {
 }
 
 /// Every enabled app's certificate, and every other that there is.
-pub(crate) fn every_name(store: &Store, config: &Config) -> Result<Vec<AppName>, StoreError> {
+pub fn every_name(store: &Store, config: &Config) -> Result<Vec<AppName>, StoreError> {
     let enabled = config.apps.iter().filter(|app| app.enabled);
     let mut names: Vec<_> = enabled.map(|app| app.name.clone()).collect();
     let lineages = store.lineages()?.into_iter();
@@ -158,21 +158,21 @@ pub(crate) fn every_name(store: &Store, config: &Config) -> Result<Vec<AppName>,
 }
 
 /// What to issue for a lineage: for its app, or for the names it had.
-pub(crate) fn of_lineage(
+pub fn of_lineage(
     store: &Store,
     config: &Config,
     name: &AppName,
-    force: bool,
+    urgency: Urgency,
 ) -> Result<Job, Report> {
     if config.app(name).is_some() {
-        return job(config, Some(name), Vec::new(), force);
+        return job(config, Some(name), Vec::new(), urgency);
     }
     let lineage = store
         .lineage(name)
         .map_err(|error| Report::new(&error, error.next_step()))?;
     match lineage.identifiers.is_empty() {
         true => Err(unknown(config, name)),
-        false => job_of(config, name.clone(), lineage.identifiers, force),
+        false => job_of(config, name.clone(), lineage.identifiers, urgency),
     }
 }
 
@@ -191,21 +191,21 @@ mod tests {
 
     #[test]
     fn the_only_app_needs_no_name() {
-        let job = job(&config(&["shop"]), None, Vec::new(), false).unwrap();
+        let job = job(&config(&["shop"]), None, Vec::new(), Urgency::Asked).unwrap();
         assert_eq!(job.name.as_str(), "shop");
     }
 
     #[test]
     fn of_several_apps_one_has_to_be_named() {
         for apps in [&["shop", "wiki"][..], &[]] {
-            assert!(job(&config(apps), None, Vec::new(), false).is_err());
+            assert!(job(&config(apps), None, Vec::new(), Urgency::Asked).is_err());
         }
     }
 
     #[test]
     fn names_are_taken_without_an_app_also_where_there_is_only_one() {
         let names = vec!["shop.example".parse().unwrap()];
-        let job = job(&config(&["shop"]), None, names, false).unwrap();
+        let job = job(&config(&["shop"]), None, names, Urgency::Asked).unwrap();
         assert_eq!(job.name.as_str(), "shop");
     }
 
@@ -215,7 +215,7 @@ mod tests {
         let config = Config::parse(Path::new("/sidedoor.toml"), text).unwrap();
         let named = |names: &[&str]| {
             let names = names.iter().map(|name| name.parse().unwrap()).collect();
-            job(&config, None, names, false).map(|job| job.name.to_string())
+            job(&config, None, names, Urgency::Asked).map(|job| job.name.to_string())
         };
         assert_eq!(named(&["b.example", "a.example"]).unwrap(), "a.example");
         assert_eq!(named(&["b.example"]).unwrap(), "b.example");
