@@ -251,6 +251,7 @@ fn fingerprint(job: &Job) -> String {
     // When it is renewed is no reason why it would fail.
     let crate::config::Acme {
         renew_before: _,
+        handover: _,
         directories,
         contact,
         accept_terms,

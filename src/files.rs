@@ -44,10 +44,7 @@ impl Entry {
     /// Puts this at `path`, in one step as others see it; a file's bytes outlive a power cut if its name does. The directory has to be there.
     pub fn place(&self, path: &Path) -> io::Result<()> {
         match self {
-            Self::Absent => match fs::remove_file(path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                removed => removed,
-            },
+            Self::Absent => discard(path),
             Self::File(bytes, mode) => {
                 let temporary = temporary(path);
                 discard(&temporary)?;
@@ -102,6 +99,14 @@ pub fn temporary(path: &Path) -> PathBuf {
 /// Removes a file or link that may or may not be there.
 pub fn discard(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// Removes a directory with all that is in it, which may or may not be there.
+pub fn discard_directory(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
     }

@@ -12,7 +12,7 @@
 //!   [`serving`] puts the configuration into the data path's terms.
 //!
 //! **One certificate**
-//! - [`issuance`] is its journey: lock, look again, account, [`doors`], order, validation, save, [`deploy`]. What is done is written down
+//! - [`issuance`] is its journey: lock, look again, account, [`doors`], order, validation, save, [`deploy`], [`handover`]. What is done is written down
 //!   before the next step, so that whoever comes after a crash goes on from there.
 //! - [`manager`] sleeps until the earliest is due; each then has a task of its own. [`schedule`] says when, and [`budget`] whether a CA's limits
 //!   allow it; both are pure.
@@ -58,6 +58,7 @@ pub mod deploy;
 pub mod doors;
 pub mod engine;
 pub mod files;
+pub mod handover;
 pub mod identifier;
 pub mod issuance;
 pub mod jobs;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::handover::Handover;
 use super::reader::Section;
 use crate::certificate::KeyKind;
 
@@ -47,6 +48,8 @@ pub struct Acme {
     pub eab: Option<Eab>,
     /// How long before its end a certificate is renewed; decided by the CA or by its lifetime unless given.
     pub renew_before: Option<Duration>,
+    /// What follows when it is live.
+    pub handover: Handover,
 }
 
 /// External account binding: what the CA's web site gave out.
@@ -147,6 +150,7 @@ impl Acme {
             profile: None,
             eab: None,
             renew_before: None,
+            handover: Handover::default(),
         }
     }
 
@@ -179,6 +183,7 @@ impl Acme {
         if let Some(span) = section.span("renew_before") {
             self.renew_before = Some(span);
         }
+        self.handover.override_from(section);
         if let Some(mut eab) = section.section("eab") {
             let (kid, file) = (eab.string("kid"), eab.path("hmac_key_file"));
             match (kid, file) {

@@ -2,6 +2,7 @@
 
 mod acme;
 mod app;
+mod handover;
 mod proxy;
 mod reader;
 mod resolver;
@@ -16,6 +17,7 @@ use crate::identifier::{AppName, Identifier};
 pub use acme::{Acme, Directory, Eab};
 use app::Taken;
 pub use app::{App, Door};
+pub use handover::Handover;
 pub use proxy::{AccessLog, LogFormat, LogTarget, Proxy};
 pub use reader::Mistake;
 use reader::{Document, Section};
@@ -283,6 +285,19 @@ enabled     = false
     }
 
     #[test]
+    fn at_least_the_live_version_and_the_one_before_it_are_kept() {
+        let text = "[acme]\nkeep = 3\n[[app]]\nname = \"a\"\ndomains = [\"a.example\"]\ninclude_dir = \"a\"\n";
+        let config = parse(&format!("{text}keep = 2\n")).unwrap();
+        assert_eq!(config.acme.handover.keep, 3);
+        assert_eq!(config.apps[0].acme.handover.keep, 2);
+        let mistakes = parse(&format!("{text}keep = 1\n")).unwrap_err();
+        assert_eq!(
+            mistakes,
+            ["/etc/sidedoor/sidedoor.toml:7: app[1].keep: at least 2 is needed here"]
+        );
+    }
+
+    #[test]
     fn limits_that_make_no_sense_are_refused_each_with_its_line() {
         let text = "[proxy]\nconnections = 0\nheader_bytes = -1\nidle_time = \"0s\"\ntrusted_proxies = [\"10.0.0.0/33\"]\naccess_log_format = \"json\"\nspeed = 1\n";
         let mistakes = parse(text).unwrap_err();
@@ -298,7 +313,7 @@ enabled     = false
     #[test]
     fn what_is_shown_reads_as_the_same_configuration() {
         let more = format!(
-            "{WHOLE}\nkey = \"rsa2048\"\nrenew_before = \"20d\"\neab = {{ kid = \"a\\\"b\", hmac_key_file = \"k\" }}\n"
+            "{WHOLE}\nkey = \"rsa2048\"\nrenew_before = \"20d\"\nkeep = 7\neab = {{ kid = \"a\\\"b\", hmac_key_file = \"k\" }}\n"
         );
         let proxy = "[proxy]\ntrusted_proxies = [\"10.0.0.0/8\"]\naccess_log = \"stdout\"\nconnections = 1_000\nbody_bytes = 9\nidle_time = \"2m\"\n";
         for text in [WHOLE, &more, "", proxy] {

@@ -67,6 +67,9 @@ fn acme(f: &mut fmt::Formatter<'_>, acme: &Acme, defaults: Option<&Acme>) -> fmt
     if differs(&|acme| acme.key.to_string()) {
         writeln!(f, "key = {}", text(acme.key))?;
     }
+    if differs(&|acme| acme.handover.keep.to_string()) {
+        writeln!(f, "keep = {}", acme.handover.keep)?;
+    }
     let optional = |f: &mut fmt::Formatter<'_>,
                     key: &str,
                     own: &dyn Fn(&Acme) -> Option<String>| match own(acme) {

@@ -22,6 +22,7 @@ use crate::agenda::Agenda;
 use crate::config::{Acme, App, Config};
 use crate::deploy::{Deployed, Deployment};
 use crate::doors::{Doors, OpenDoor};
+use crate::handover::Handover;
 use crate::identifier::{AppName, Identifier};
 use crate::nginx::control::Control;
 use crate::nginx::survey::Surveyor;
@@ -237,6 +238,21 @@ impl Issuance<'_> {
         }
     }
 
+    fn handover(&self) -> Handover<'_> {
+        let Self {
+            parts,
+            job,
+            progress,
+            ..
+        } = self;
+        Handover {
+            store: &parts.store,
+            wanted: &job.acme.handover,
+            name: &job.name,
+            progress,
+        }
+    }
+
     /// Puts a saved pair live and closes the doors, by one reload.
     async fn put_live(&self, pair: Pair, doors: Vec<Arc<OpenDoor>>) -> Result<Issued, IssueError> {
         let Self {
@@ -255,10 +271,12 @@ impl Issuance<'_> {
             name: &job.name,
             progress,
         };
+        let before = parts.store.live_version(&job.name)?;
         // Asked for in one breath, they share a reload; and with whoever else is ready.
         self.seat.gather(Halt::Live).await;
         let (deployed, ()) = tokio::join!(deployment.deploy(&pair), self.close(doors));
         let deployed = deployed?;
+        self.handover().remove_old_versions(before);
         Ok(Issued::New {
             version: pair.version,
             not_after: pair.chain.not_after(),

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use super::{Store, StoreError, io_error};
 use crate::files::{self, Entry};
@@ -34,6 +35,11 @@ impl Saved {
 
 /// The number of a version. The placeholder that stands in before the first certificate is number 0.
 pub type Version = u32;
+
+/// Whoever has followed the live link just before it was flipped reads on for a while: nginx, a hook, another process of ours.
+const READ_ON: Duration = Duration::from_secs(3600);
+/// How the name of a version ends that is being removed.
+const REMOVED: &str = ".removed";
 
 impl Store {
     fn archive(&self, name: &AppName) -> PathBuf {
@@ -98,10 +104,7 @@ impl Store {
     fn save_as(&self, name: &AppName, version: Version, saved: &Saved) -> Result<(), StoreError> {
         let path = self.version_path(name, version);
         let unfinished = files::temporary(&path);
-        match fs::remove_dir_all(&unfinished) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            removed => removed.map_err(io_error("removed", &unfinished))?,
-        }
+        files::discard_directory(&unfinished).map_err(io_error("removed", &unfinished))?;
         files::create_directory(&unfinished, 0o700).map_err(io_error("created", &unfinished))?;
         for (file, text) in saved.files() {
             let file = unfinished.join(file);
@@ -119,6 +122,63 @@ impl Store {
         self.version_path(name, version)
             .join("privkey.pem")
             .exists()
+    }
+
+    /// Removes all but the `keep` newest versions, under the lineage's lock. What is live stays, and what was `before` it, and what
+    /// may have been live within the last hour. A crash in between leaves nothing that is taken for a version.
+    pub fn remove_old_versions(
+        &self,
+        name: &AppName,
+        keep: usize,
+        before: Option<Version>,
+        now: SystemTime,
+    ) -> Result<Vec<Version>, StoreError> {
+        self.finish_removals(name)?;
+        let live = self.live_version(name)?;
+        let versions = self.versions(name)?;
+        let mut removed = Vec::new();
+        let older = versions.len().saturating_sub(keep);
+        for (version, successor) in versions.iter().zip(versions.iter().skip(1)).take(older) {
+            let is_needed = live.is_none() || Some(*version) == live || Some(*version) == before;
+            if is_needed || !self.is_past_reading(name, *successor, now)? {
+                continue;
+            }
+            let path = self.version_path(name, *version);
+            let aside = path.with_file_name(format!(".{version:04}{REMOVED}"));
+            fs::rename(&path, &aside).map_err(io_error("removed", &path))?;
+            removed.push(*version);
+        }
+        self.finish_removals(name)?;
+        Ok(removed)
+    }
+
+    /// Whether this version has stood for so long that nobody reads its predecessor any more.
+    fn is_past_reading(
+        &self,
+        name: &AppName,
+        version: Version,
+        now: SystemTime,
+    ) -> Result<bool, StoreError> {
+        let path = self.version_path(name, version);
+        let saved = fs::metadata(&path).and_then(|metadata| metadata.modified());
+        let age = now.duration_since(saved.map_err(io_error("read", &path))?);
+        Ok(age.is_ok_and(|age| age > READ_ON))
+    }
+
+    /// Removes what has lost its name already, perhaps before a crash.
+    fn finish_removals(&self, name: &AppName) -> Result<(), StoreError> {
+        let archive = self.archive(name);
+        for entry in fs::read_dir(&archive).map_err(io_error("read", &archive))? {
+            let path = entry.map_err(io_error("read", &archive))?.path();
+            if path
+                .as_os_str()
+                .as_encoded_bytes()
+                .ends_with(REMOVED.as_bytes())
+            {
+                files::discard_directory(&path).map_err(io_error("removed", &path))?;
+            }
+        }
+        Ok(())
     }
 
     /// The files of a version.
@@ -222,6 +282,83 @@ mod tests {
         assert_eq!(store.versions(&name).unwrap(), [0; 0]);
         assert_eq!(store.save_version(&name, &saved("first")).unwrap(), 1);
         assert_eq!(store.version(&name, 1).unwrap().privkey, "first key");
+    }
+
+    /// As long after now as it takes until nobody reads on.
+    fn later() -> SystemTime {
+        SystemTime::now() + 2 * READ_ON
+    }
+
+    fn live(store: &Store, name: &AppName, version: Version) {
+        let link = store.live_link(name);
+        Entry::Link(store.live_target(name, version))
+            .place(&link)
+            .unwrap();
+    }
+
+    fn with_versions(count: Version) -> (tempfile::TempDir, Store, AppName) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let name: AppName = "shop".parse().unwrap();
+        store
+            .save_placeholder(&name, &saved("placeholder"))
+            .unwrap();
+        for _ in 0..count {
+            store.save_version(&name, &saved("a")).unwrap();
+        }
+        (directory, store, name)
+    }
+
+    #[test]
+    fn the_newest_versions_are_kept_and_the_placeholder_goes_as_any_other() {
+        let (_directory, store, name) = with_versions(6);
+        live(&store, &name, 6);
+        let removed = store.remove_old_versions(&name, 5, Some(5), later());
+        assert_eq!(removed.unwrap(), [0, 1]);
+        assert_eq!(store.versions(&name).unwrap(), [2, 3, 4, 5, 6]);
+        assert_eq!(store.save_version(&name, &saved("next")).unwrap(), 7);
+    }
+
+    #[test]
+    fn what_is_live_and_what_was_before_it_stay_however_old_they_are() {
+        let (_directory, store, name) = with_versions(6);
+        live(&store, &name, 3);
+        let removed = store.remove_old_versions(&name, 2, Some(1), later());
+        assert_eq!(removed.unwrap(), [0, 2, 4]);
+        assert_eq!(store.versions(&name).unwrap(), [1, 3, 5, 6]);
+    }
+
+    #[test]
+    fn what_was_live_just_now_may_still_be_read_and_stays() {
+        let (_directory, store, name) = with_versions(6);
+        live(&store, &name, 6);
+        let now = SystemTime::now();
+        let removed = store.remove_old_versions(&name, 2, Some(5), now);
+        assert_eq!(removed.unwrap(), [0; 0]);
+        // A clock that was set back makes nothing older.
+        let past = SystemTime::UNIX_EPOCH;
+        let removed = store.remove_old_versions(&name, 2, Some(5), past);
+        assert_eq!(removed.unwrap(), [0; 0]);
+    }
+
+    #[test]
+    fn nothing_is_removed_where_nobody_can_tell_what_is_live() {
+        let (_directory, store, name) = with_versions(6);
+        let removed = store.remove_old_versions(&name, 2, None, later());
+        assert_eq!(removed.unwrap(), [0; 0]);
+    }
+
+    #[test]
+    fn a_removal_that_a_crash_has_cut_short_is_finished() {
+        let (directory, store, name) = with_versions(1);
+        live(&store, &name, 1);
+        let half = directory.path().join("archive/shop/.0000.removed");
+        fs::create_dir(&half).unwrap();
+        fs::write(half.join("privkey.pem"), "key").unwrap();
+        assert_eq!(store.versions(&name).unwrap(), [0, 1]);
+        let removed = store.remove_old_versions(&name, 2, Some(0), later());
+        assert_eq!(removed.unwrap(), [0; 0]);
+        assert!(!half.exists());
     }
 
     #[test]

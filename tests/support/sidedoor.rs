@@ -81,6 +81,12 @@ impl Sidedoor {
         self.written()
     }
 
+    /// Sets a further key of `[acme]`.
+    pub fn set(&mut self, line: &str) {
+        self.acme.push(line.to_owned());
+        self.write();
+    }
+
     /// The configuration file.
     pub fn configuration(&self) -> PathBuf {
         self.directory.path().join("sidedoor.toml")
@@ -205,8 +211,13 @@ impl Sidedoor {
         self.directory.path().join("admin.sock")
     }
 
-    /// Writes the configuration anew.
     fn written(self) -> Self {
+        self.write();
+        self
+    }
+
+    /// Writes the configuration anew.
+    fn write(&self) {
         let mut text = format!(
             "state_dir = {:?}\nlisten = [\"127.0.0.1:{}\"]\nresolver = [{:?}]\nadmin = \"unix:{}\"\n\n[acme]\n{}\n\n[nginx]\n",
             self.state(),
@@ -220,7 +231,6 @@ impl Sidedoor {
         }
         let _ = write!(text, "\n{}", self.apps.join("\n"));
         fs::write(self.configuration(), text).unwrap();
-        self
     }
 }
 
