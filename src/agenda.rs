@@ -121,7 +121,11 @@ impl Agenda {
         let mut schedule = self.lineage.schedule.clone();
         let Next { action, attempt } = schedule.step(Event::Woken, &self.facts(), now, 0);
         let at = match action {
-            Action::Wait { until } if schedule == self.lineage.schedule => until,
+            Action::Wait { until }
+                if schedule == self.lineage.schedule && !self.has_errands_left() =>
+            {
+                until
+            }
             _ => now,
         };
         Outlook {
@@ -171,6 +175,12 @@ impl Agenda {
     /// The next attempt.
     pub fn attempt(&self, now: OffsetDateTime) -> Attempt {
         self.lineage.schedule.attempt(&self.facts(), now)
+    }
+
+    /// Whether somebody is still to be told of what is live.
+    fn has_errands_left(&self) -> bool {
+        let wanted = self.wanted();
+        wanted.is_some_and(|summary| !self.lineage.is_handed_over(summary.version))
     }
 
     fn is_served(&self) -> bool {

@@ -44,6 +44,8 @@ pub enum Step {
     Live,
     /// The door is gone from nginx.
     DoorClosed,
+    /// What was to follow is done: hooks were run, files are in place.
+    HandedOver,
 }
 
 impl Step {
@@ -66,6 +68,7 @@ impl Step {
             Self::Flipped => "flipped",
             Self::Live => "live",
             Self::DoorClosed => "door-closed",
+            Self::HandedOver => "handed-over",
         }
     }
 }

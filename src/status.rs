@@ -15,7 +15,7 @@ use crate::nginx::settled::Patience;
 use crate::nginx::survey::Surveyor;
 use crate::progress::Step;
 use crate::schedule::{Attempt, Why};
-use crate::store::{Failure, Lease, Store, StoreError, Version};
+use crate::store::{Errand, Failure, Lease, Store, StoreError, Version};
 
 /// Something may have been reloaded just now, so another certificate is asked for again, but not for long.
 const LOOK: Duration = Duration::from_millis(300);
@@ -52,6 +52,9 @@ pub struct CertificateStatus {
     pub next_attempt: Option<NextAttempt>,
     /// What went wrong last, unless it has gone well since.
     pub failure: Option<Failure>,
+    /// What followed when it went live, as it went last.
+    #[serde(default)]
+    pub errands: Vec<Errand>,
     /// Why nothing is known of it.
     pub unreadable: Option<String>,
 }
@@ -183,6 +186,7 @@ async fn one(
         in_flight: None,
         next_attempt,
         failure: lineage.failure,
+        errands: lineage.errands,
         unreadable: None,
         name: name.clone(),
     })
@@ -200,6 +204,7 @@ fn unreadable(config: &Config, name: AppName, error: &StoreError) -> Certificate
         in_flight: None,
         next_attempt: None,
         failure: None,
+        errands: Vec::new(),
         unreadable: Some(error.to_string()),
         name,
     }

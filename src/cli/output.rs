@@ -324,6 +324,12 @@ fn status_lines(certificate: &CertificateStatus) -> Vec<String> {
         ));
         lines.push(format!("  next     {}", failure.next_step));
     }
+    for errand in &certificate.errands {
+        if let Some(failure) = &errand.failure {
+            lines.push(format!("  FAILED   {}: {}", time(errand.at), failure.what));
+            lines.push(format!("  next     {}", failure.next_step));
+        }
+    }
     lines
 }
 

@@ -298,6 +298,36 @@ enabled     = false
     }
 
     #[test]
+    fn a_hook_is_a_list_of_arguments_or_several_of_them() {
+        let app = "[[app]]\nname = \"a\"\ndomains = [\"a.example\"]\ninclude_dir = \"a\"\n";
+        let hooks = |acme: &str, own: &str| {
+            let config = parse(&format!("[acme]\n{acme}\n{app}{own}\n"))?;
+            Ok::<_, Vec<String>>(config.apps[0].acme.handover.hooks.clone())
+        };
+        let one = r#"deploy_hook = ["/bin/x", "a b"]"#;
+        let two = r#"deploy_hook = [["/bin/x"], ["/bin/y", "$z"]]"#;
+        assert_eq!(hooks(one, "").unwrap(), [["/bin/x", "a b"]]);
+        assert_eq!(
+            hooks(one, two).unwrap(),
+            [vec!["/bin/x"], vec!["/bin/y", "$z"]]
+        );
+        assert!(hooks(one, "deploy_hook = []").unwrap().is_empty());
+        for mistake in [
+            r#"deploy_hook = "/bin/x a""#,
+            r#"deploy_hook = [""]"#,
+            "deploy_hook = [[]]",
+            r#"deploy_hook = [["/bin/x"], "a"]"#,
+            "deploy_hook = [1]",
+            r#"deploy_hook = ["/bin/x", "a\u0000"]"#,
+            r#"deploy_hook_time = "0s""#,
+        ] {
+            let mistakes = hooks("", mistake).unwrap_err();
+            let begin = "/etc/sidedoor/sidedoor.toml:7: app[1].deploy_hook";
+            assert!(mistakes[0].starts_with(begin), "{mistake}: {mistakes:?}");
+        }
+    }
+
+    #[test]
     fn limits_that_make_no_sense_are_refused_each_with_its_line() {
         let text = "[proxy]\nconnections = 0\nheader_bytes = -1\nidle_time = \"0s\"\ntrusted_proxies = [\"10.0.0.0/33\"]\naccess_log_format = \"json\"\nspeed = 1\n";
         let mistakes = parse(text).unwrap_err();
@@ -313,7 +343,7 @@ enabled     = false
     #[test]
     fn what_is_shown_reads_as_the_same_configuration() {
         let more = format!(
-            "{WHOLE}\nkey = \"rsa2048\"\nrenew_before = \"20d\"\nkeep = 7\neab = {{ kid = \"a\\\"b\", hmac_key_file = \"k\" }}\n"
+            "{WHOLE}\nkey = \"rsa2048\"\nrenew_before = \"20d\"\nkeep = 7\ndeploy_hook = [[\"/bin/x\", \"a\"], [\"/bin/y\"]]\ndeploy_hook_time = \"5s\"\neab = {{ kid = \"a\\\"b\", hmac_key_file = \"k\" }}\n"
         );
         let proxy = "[proxy]\ntrusted_proxies = [\"10.0.0.0/8\"]\naccess_log = \"stdout\"\nconnections = 1_000\nbody_bytes = 9\nidle_time = \"2m\"\n";
         for text in [WHOLE, &more, "", proxy] {

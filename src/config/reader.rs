@@ -199,10 +199,7 @@ impl<'d> Section<'d> {
     }
 
     fn strings(&mut self, key: &'static str) -> Option<Vec<&'d str>> {
-        self.typed(key, "a list of strings", |value| match value {
-            DeValue::Array(items) => items.iter().map(|item| item.get_ref().as_str()).collect(),
-            other => other.as_str().map(|one| vec![one]),
-        })
+        self.typed(key, "a list of strings", strings_in)
     }
 
     /// A command as a list of arguments. A string is refused, since splitting it would take a shell's rules.
@@ -220,13 +217,40 @@ impl<'d> Section<'d> {
             return None;
         }
         let arguments = self.strings(key)?;
+        self.command_of(key, arguments)
+    }
+
+    fn command_of(&self, key: &str, arguments: Vec<&str>) -> Option<Vec<String>> {
         match arguments.first() {
             None | Some(&"") => {
                 self.refuse(key, "the program to run is missing");
                 None
             }
+            Some(_) if arguments.iter().any(|argument| argument.contains('\0')) => {
+                self.refuse(key, "no argument of a program can hold a NUL");
+                None
+            }
             Some(_) => Some(arguments.into_iter().map(str::to_owned).collect()),
         }
+    }
+
+    /// Commands: a list of them, each a list of arguments, or just one; an empty list is none.
+    pub(super) fn commands(&mut self, key: &'static str) -> Option<Vec<Vec<String>>> {
+        let is_several = self.table.get(key).and_then(|value| {
+            let items = value.get_ref().as_array()?;
+            Some(items.iter().all(|item| item.get_ref().is_array()))
+        });
+        if is_several != Some(true) {
+            return self.command(key).map(|only| vec![only]);
+        }
+        let several = self.typed(key, "a list of commands", |value| {
+            let items = value.as_array()?.iter();
+            items
+                .map(|item| strings_in(item.get_ref()))
+                .collect::<Option<Vec<_>>>()
+        })?;
+        let commands = several.into_iter().map(|one| self.command_of(key, one));
+        commands.collect()
     }
 
     /// A time span: a number and one of s, m, h, d.
@@ -314,6 +338,14 @@ impl Drop for Section<'_> {
             };
             self.document.refuse(key.span(), self.full(name), message);
         }
+    }
+}
+
+/// The strings of a list, or the only one.
+fn strings_in<'d>(value: &'d DeValue<'d>) -> Option<Vec<&'d str>> {
+    match value {
+        DeValue::Array(items) => items.iter().map(|item| item.get_ref().as_str()).collect(),
+        other => other.as_str().map(|one| vec![one]),
     }
 }
 

@@ -70,6 +70,12 @@ fn acme(f: &mut fmt::Formatter<'_>, acme: &Acme, defaults: Option<&Acme>) -> fmt
     if differs(&|acme| acme.handover.keep.to_string()) {
         writeln!(f, "keep = {}", acme.handover.keep)?;
     }
+    if differs(&|acme| commands(&acme.handover.hooks)) {
+        writeln!(f, "deploy_hook = {}", commands(&acme.handover.hooks))?;
+    }
+    if differs(&|acme| span(acme.handover.hook_time)) {
+        writeln!(f, "deploy_hook_time = {}", span(acme.handover.hook_time))?;
+    }
     let optional = |f: &mut fmt::Formatter<'_>,
                     key: &str,
                     own: &dyn Fn(&Acme) -> Option<String>| match own(acme) {
@@ -98,6 +104,12 @@ pub(super) fn list<T: Display>(items: &[T]) -> String {
         "[{}]",
         items.iter().map(text).collect::<Vec<_>>().join(", ")
     )
+}
+
+/// Commands, each a list of arguments.
+fn commands(commands: &[Vec<String>]) -> String {
+    let lists: Vec<_> = commands.iter().map(|argv| list(argv)).collect();
+    format!("[{}]", lists.join(", "))
 }
 
 /// A TOML basic string.

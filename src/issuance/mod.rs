@@ -208,7 +208,12 @@ impl Issuance<'_> {
             ));
         }
         let plan = match self.timing(before).await? {
-            Timing::StillGood(summary) => return Ok(Issued::StillGood(summary)),
+            Timing::StillGood(summary) => {
+                if let Some(pair) = read_pair(store, &job.name, summary.version)? {
+                    self.handover().resume(&pair).await;
+                }
+                return Ok(Issued::StillGood(summary));
+            }
             Timing::PutLive(pair) => {
                 self.seat.pass(Halt::Door);
                 return self.put_live(pair, Vec::new()).await;
@@ -272,11 +277,13 @@ impl Issuance<'_> {
             progress,
         };
         let before = parts.store.live_version(&job.name)?;
+        let handover = self.handover();
+        handover.announce(pair.version)?;
         // Asked for in one breath, they share a reload; and with whoever else is ready.
         self.seat.gather(Halt::Live).await;
         let (deployed, ()) = tokio::join!(deployment.deploy(&pair), self.close(doors));
         let deployed = deployed?;
-        self.handover().remove_old_versions(before);
+        handover.complete(&pair, before).await;
         Ok(Issued::New {
             version: pair.version,
             not_after: pair.chain.not_after(),

@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use super::{Store, StoreError, Version, json_names, read_json, write_json};
 use crate::identifier::{AppName, Identifier};
+use crate::report::Report;
 use crate::schedule::State;
 
 /// What is remembered of one name's certificates. Fields that an older version didn't write have defaults.
@@ -30,6 +31,10 @@ pub struct Lineage {
     pub rejected: Option<Version>,
     /// What went wrong since the last success.
     pub failure: Option<Failure>,
+    /// Versions that were to go live and what is to follow is not done for.
+    pub not_handed_over: Vec<Version>,
+    /// What followed when a version went live, as it went last.
+    pub errands: Vec<Errand>,
     /// What its schedule remembers: what the CA has suggested, the back-off, what is waited for.
     pub schedule: State,
 }
@@ -77,6 +82,31 @@ pub struct Failure {
     pub next_step: String,
     /// How many attempts have failed since the last success.
     pub attempts: u32,
+}
+
+/// Something that follows when a certificate is live: a hook, or files in other places.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Errand {
+    /// What was to be done: a command as it can be typed, or the files.
+    pub what: String,
+    /// For which version.
+    pub version: Version,
+    /// When it ended.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// The exit status; nothing where it has none.
+    pub exit: Option<i32>,
+    /// The last lines that it said.
+    pub output: Vec<String>,
+    /// Why it has failed, unless it hasn't.
+    pub failure: Option<Report>,
+}
+
+impl Lineage {
+    /// Whether all is done that follows when this version is live.
+    pub fn is_handed_over(&self, version: Version) -> bool {
+        !self.not_handed_over.contains(&version)
+    }
 }
 
 impl Store {

@@ -18,7 +18,7 @@ fn age(sidedoor: &Sidedoor) {
 #[test]
 fn old_versions_go_when_a_new_one_is_seen_live_and_one_to_go_back_to_stays() {
     let mut shop = Shop::visited_by(|ca| ca.reusing_authorizations(100));
-    shop.sidedoor.set("keep = 2");
+    shop.sidedoor.set("keep", "2");
     shop.issue().succeeded();
     shop.serve_tls();
     for _ in 0..3 {

@@ -35,7 +35,7 @@ fn shop() -> Shop {
 }
 
 /// Runs a command that is to be killed at `step`, and sees that it was.
-fn crash(sidedoor: &Sidedoor, arguments: &[&str], step: &str) {
+pub(crate) fn crash(sidedoor: &Sidedoor, arguments: &[&str], step: &str) {
     let mut command = sidedoor.command(arguments);
     command.env("SIDEDOOR_CRASH_AT", step);
     let outcome = Outcome::of(&command);

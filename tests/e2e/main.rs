@@ -10,6 +10,7 @@ mod crash;
 mod doors;
 mod doubles;
 mod due;
+mod hooks;
 mod issue;
 mod names;
 mod operators;

@@ -81,9 +81,11 @@ impl Sidedoor {
         self.written()
     }
 
-    /// Sets a further key of `[acme]`.
-    pub fn set(&mut self, line: &str) {
-        self.acme.push(line.to_owned());
+    /// Sets a key of `[acme]`, in place of what it was.
+    pub fn set(&mut self, key: &str, value: &str) {
+        self.acme
+            .retain(|line| !line.starts_with(&format!("{key} = ")));
+        self.acme.push(format!("{key} = {value}"));
         self.write();
     }
 
