@@ -13,11 +13,15 @@ use crate::admin::server::AdminSocket;
 use crate::config::Config;
 use crate::engine::{Engine, Role, StartError};
 use crate::manager;
+use crate::operations;
 use crate::report::Report;
 use crate::watch::ConfigWatch;
 
 /// How long after a permanent door could not be opened it is tried again: nginx may start later than we do.
 const SETTLE_AGAIN: Duration = Duration::from_secs(60);
+
+/// How often files that lie elsewhere are looked at.
+const LOOK_AGAIN: Duration = Duration::from_secs(3600);
 
 /// Why the sidecar does not run.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +111,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let tasks = TaskTracker::new();
     tasks.spawn(admin.serve(Arc::clone(&engine), stop.clone()));
     tasks.spawn(settle(Arc::clone(&engine), stop.clone()));
+    tasks.spawn(keep_right(Arc::clone(&engine), stop.clone()));
     tasks.spawn(manager::run(Arc::clone(&engine), stop.clone()));
     tasks.close();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %file.display(), "sidedoor is running");
@@ -136,6 +141,24 @@ async fn settle(engine: Arc<Engine>, stop: CancellationToken) {
         tokio::select! {
             () = changed => {}
             () = again => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Puts right what others have changed of the files that lie elsewhere: now, after each change of the configuration, and every hour.
+async fn keep_right(engine: Arc<Engine>, stop: CancellationToken) {
+    loop {
+        let changed = engine.changed();
+        let pass = async {
+            operations::put_right(&engine).await;
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
+        };
+        tokio::select! {
+            () = pass => {}
             () = stop.cancelled() => return,
         }
     }

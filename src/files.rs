@@ -2,7 +2,9 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::fs::{
+    DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown, symlink,
+};
 use std::path::{Path, PathBuf};
 
 /// What stands, or shall stand, at a path.
@@ -43,35 +45,99 @@ impl Entry {
 
     /// Puts this at `path`, in one step as others see it; a file's bytes outlive a power cut if its name does. The directory has to be there.
     pub fn place(&self, path: &Path) -> io::Result<()> {
+        self.stage(path, Owner::default())?.place()
+    }
+
+    /// Makes all of this ready beside `path`, which is left alone until [`Staged::place`].
+    pub fn stage(&self, path: &Path, owner: Owner) -> io::Result<Staged> {
+        let staged = Staged {
+            path: path.to_owned(),
+            ready: (*self != Self::Absent).then(|| temporary(path)),
+        };
+        let Some(temporary) = &staged.ready else {
+            return Ok(staged);
+        };
+        discard(temporary)?;
         match self {
-            Self::Absent => discard(path),
+            Self::Absent => {}
             Self::File(bytes, mode) => {
-                let temporary = temporary(path);
-                discard(&temporary)?;
                 let mut file = OpenOptions::new()
                     .write(true)
                     .create_new(true)
-                    .mode(*mode)
-                    .open(&temporary)?;
+                    // Nobody else's until it has its owner.
+                    .mode(*mode & 0o700)
+                    .open(temporary)?;
+                if owner != Owner::default() {
+                    fchown(&file, owner.user, owner.group)?;
+                }
                 file.set_permissions(Permissions::from_mode(*mode))?;
-                file.write_all(bytes)
-                    .and_then(|()| file.sync_all())
-                    .inspect_err(|_| drop(discard(&temporary)))?;
-                fs::rename(&temporary, path).inspect_err(|_| drop(discard(&temporary)))
+                file.write_all(bytes)?;
+                file.sync_all()?;
             }
-            Self::Link(target) => {
-                let temporary = temporary(path);
-                discard(&temporary)?;
-                symlink(target, &temporary)?;
-                fs::rename(&temporary, path).inspect_err(|_| drop(discard(&temporary)))
-            }
+            Self::Link(target) => symlink(target, temporary)?,
         }
+        Ok(staged)
     }
 
     /// Puts this at `path` so that it is still there after a power cut.
     pub fn keep(&self, path: &Path) -> io::Result<()> {
         self.place(path)?;
         sync_directory_of(path)
+    }
+}
+
+/// Whose a file shall be, by number; as the system makes it where nothing is said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// The user.
+    pub user: Option<u32>,
+    /// The group.
+    pub group: Option<u32>,
+}
+
+impl Owner {
+    /// Whose what stands at `path` is; nobody's where nothing stands.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            metadata => metadata.map(|metadata| Self {
+                user: Some(metadata.uid()),
+                group: Some(metadata.gid()),
+            }),
+        }
+    }
+
+    /// Whether `is` is as said here.
+    pub fn admits(self, is: Self) -> bool {
+        (self.user.is_none() || self.user == is.user)
+            && (self.group.is_none() || self.group == is.group)
+    }
+}
+
+/// An entry that is ready to be put into place. Dropped before that, it leaves nothing.
+#[derive(Debug)]
+pub struct Staged {
+    path: PathBuf,
+    ready: Option<PathBuf>,
+}
+
+impl Staged {
+    /// Puts it into place, in one step as others see it.
+    pub fn place(mut self) -> io::Result<()> {
+        match &self.ready {
+            Some(ready) => fs::rename(ready, &self.path)?,
+            None => discard(&self.path)?,
+        }
+        self.ready = None;
+        Ok(())
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if let Some(ready) = &self.ready {
+            let _ = discard(ready);
+        }
     }
 }
 
@@ -131,6 +197,22 @@ mod tests {
             assert_eq!(Entry::read(&path).unwrap(), entry);
         }
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_is_only_staged_changes_nothing_and_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.pem");
+        Entry::File(b"old".to_vec(), 0o600).place(&path).unwrap();
+        for entry in [
+            Entry::File(b"new".to_vec(), 0o600),
+            Entry::Link("elsewhere".into()),
+            Entry::Absent,
+        ] {
+            drop(entry.stage(&path, Owner::default()).unwrap());
+            assert_eq!(fs::read(&path).unwrap(), b"old");
+            assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@
 //! - [`store`] is the one place that knows the state directory. [`files`], [`lock`], [`command`] and [`tls`] are how it and others touch the world.
 //!
 //! **Pure**: no I/O, no clock; time and randomness are arguments
-//! - [`identifier`], [`challenge`], [`address`], [`network`], [`upstream`]: names and addresses that exist only if they are well-formed.
+//! - [`identifier`], [`challenge`], [`address`], [`network`], [`upstream`], [`principal`]: names and addresses that exist only if they are well-formed.
 //! - [`limits`]: how much the data path allows. [`certificate`]: keys, requests, chains. [`config`]: what the operator wrote (it reads its one file, and nothing else).
 //!
 //! # What must always hold
@@ -68,6 +68,7 @@ pub mod manager;
 pub mod network;
 pub mod nginx;
 pub mod operations;
+pub mod principal;
 pub mod progress;
 pub mod proxy;
 pub mod random;

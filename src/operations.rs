@@ -1,5 +1,6 @@
 //! What each request does, the same whether it came over the admin socket or a command works alone.
 
+mod installed;
 mod issuing;
 
 use std::future::ready;
@@ -20,6 +21,7 @@ use crate::progress::{Note, Progress};
 use crate::report::Report;
 use crate::status;
 
+pub(crate) use installed::put_right;
 pub(crate) use issuing::{issue_lineage, remember_death};
 
 /// Hears how far a request has come.

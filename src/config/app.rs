@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::acme::Acme;
+use super::install::Install;
 use super::reader::Section;
 use crate::identifier::{AppName, Identifier};
 use crate::upstream::Upstream;
@@ -26,6 +27,8 @@ pub struct App {
     pub enabled: bool,
     /// How its certificate is ordered.
     pub acme: Acme,
+    /// Where else it shall lie.
+    pub install: Vec<Install>,
 }
 
 /// Where a door stands and how long.
@@ -73,6 +76,7 @@ pub(super) struct Taken {
     names: HashMap<String, AppName>,
     domains: HashMap<String, AppName>,
     directories: HashMap<String, AppName>,
+    files: HashMap<String, AppName>,
     defaults: HashMap<String, AppName>,
 }
 
@@ -113,6 +117,8 @@ impl App {
         let enabled = section.flag("enabled").unwrap_or(true);
         let mut acme = defaults.clone();
         acme.override_from(&mut section);
+        let installs = section.sections("install").into_iter().map(Install::read);
+        let install = installs.collect::<Option<Vec<_>>>();
         let app = Self {
             name: name?,
             domains: domains?,
@@ -121,6 +127,7 @@ impl App {
             is_default,
             enabled,
             acme,
+            install: install?,
         };
         take(
             &mut taken.names,
@@ -137,6 +144,10 @@ impl App {
                 domain.to_string(),
                 &app.name,
             );
+        }
+        for (_, file) in app.install.iter().flat_map(|install| &install.files) {
+            let file = file.display().to_string();
+            take(&mut taken.files, &section, "install", file, &app.name);
         }
         if app.is_default {
             take(

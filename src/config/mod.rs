@@ -3,6 +3,7 @@
 mod acme;
 mod app;
 mod handover;
+mod install;
 mod proxy;
 mod reader;
 mod resolver;
@@ -18,6 +19,7 @@ pub use acme::{Acme, Directory, Eab};
 use app::Taken;
 pub use app::{App, Door};
 pub use handover::Handover;
+pub use install::{Form, Install, Mode, Part};
 pub use proxy::{AccessLog, LogFormat, LogTarget, Proxy};
 pub use reader::Mistake;
 use reader::{Document, Section};
@@ -282,49 +284,6 @@ enabled     = false
         let log = proxy.access_log.unwrap();
         assert_eq!(log.to, LogTarget::File("/etc/sidedoor/access.log".into()));
         assert_eq!(log.format, LogFormat::Combined);
-    }
-
-    #[test]
-    fn at_least_the_live_version_and_the_one_before_it_are_kept() {
-        let text = "[acme]\nkeep = 3\n[[app]]\nname = \"a\"\ndomains = [\"a.example\"]\ninclude_dir = \"a\"\n";
-        let config = parse(&format!("{text}keep = 2\n")).unwrap();
-        assert_eq!(config.acme.handover.keep, 3);
-        assert_eq!(config.apps[0].acme.handover.keep, 2);
-        let mistakes = parse(&format!("{text}keep = 1\n")).unwrap_err();
-        assert_eq!(
-            mistakes,
-            ["/etc/sidedoor/sidedoor.toml:7: app[1].keep: at least 2 is needed here"]
-        );
-    }
-
-    #[test]
-    fn a_hook_is_a_list_of_arguments_or_several_of_them() {
-        let app = "[[app]]\nname = \"a\"\ndomains = [\"a.example\"]\ninclude_dir = \"a\"\n";
-        let hooks = |acme: &str, own: &str| {
-            let config = parse(&format!("[acme]\n{acme}\n{app}{own}\n"))?;
-            Ok::<_, Vec<String>>(config.apps[0].acme.handover.hooks.clone())
-        };
-        let one = r#"deploy_hook = ["/bin/x", "a b"]"#;
-        let two = r#"deploy_hook = [["/bin/x"], ["/bin/y", "$z"]]"#;
-        assert_eq!(hooks(one, "").unwrap(), [["/bin/x", "a b"]]);
-        assert_eq!(
-            hooks(one, two).unwrap(),
-            [vec!["/bin/x"], vec!["/bin/y", "$z"]]
-        );
-        assert!(hooks(one, "deploy_hook = []").unwrap().is_empty());
-        for mistake in [
-            r#"deploy_hook = "/bin/x a""#,
-            r#"deploy_hook = [""]"#,
-            "deploy_hook = [[]]",
-            r#"deploy_hook = [["/bin/x"], "a"]"#,
-            "deploy_hook = [1]",
-            r#"deploy_hook = ["/bin/x", "a\u0000"]"#,
-            r#"deploy_hook_time = "0s""#,
-        ] {
-            let mistakes = hooks("", mistake).unwrap_err();
-            let begin = "/etc/sidedoor/sidedoor.toml:7: app[1].deploy_hook";
-            assert!(mistakes[0].starts_with(begin), "{mistake}: {mistakes:?}");
-        }
     }
 
     #[test]

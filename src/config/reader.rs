@@ -297,7 +297,7 @@ impl<'d> Section<'d> {
         let path = self.full(key);
         let tables = self.typed(
             key,
-            &format!("a list of tables, each begun by [[{key}]]"),
+            &format!("a list of tables, such as begun by [[{key}]],"),
             |value| {
                 let items = value.as_array()?.iter();
                 items

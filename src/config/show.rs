@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 use std::time::Duration;
 
-use super::{Acme, App, Config, Door, Resolver};
+use super::{Acme, App, Config, Door, Form, Install, Resolver};
 
 impl Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,7 +48,36 @@ fn app(f: &mut fmt::Formatter<'_>, app: &App, defaults: &Acme) -> fmt::Result {
     writeln!(f, "door = {}", text(door))?;
     writeln!(f, "default = {}", app.is_default)?;
     writeln!(f, "enabled = {}", app.enabled)?;
-    acme(f, &app.acme, Some(defaults))
+    acme(f, &app.acme, Some(defaults))?;
+    match app.install.is_empty() {
+        true => Ok(()),
+        false => {
+            let installs: Vec<_> = app.install.iter().map(install).collect();
+            writeln!(f, "install = [{}]", installs.join(", "))
+        }
+    }
+}
+
+fn install(install: &Install) -> String {
+    let files = install.files.iter();
+    let mut keys: Vec<_> = files
+        .map(|(part, path)| format!("{} = {}", part.as_str(), text(path.display())))
+        .collect();
+    match &install.form {
+        Form::Link => keys.push("symlink = true".into()),
+        Form::Copy {
+            owner,
+            group,
+            key_mode,
+        } => {
+            keys.extend(owner.iter().map(|owner| format!("owner = {}", text(owner))));
+            keys.extend(group.iter().map(|group| format!("group = {}", text(group))));
+            keys.push(format!("mode = \"{:04o}\"", key_mode.bits()));
+        }
+    }
+    let reload = install.reload.iter();
+    keys.extend(reload.map(|argv| format!("reload = {}", list(argv))));
+    format!("{{ {} }}", keys.join(", "))
 }
 
 /// The keys of `[acme]`; in an app only those that differ.

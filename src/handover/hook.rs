@@ -1,13 +1,11 @@
 //! A deploy hook: a program that is told of a certificate that is live, by the variables that certbot sets. It never sees a key.
 
-use time::OffsetDateTime;
-
 use super::{Handover, program};
 use crate::command::{quoted, quoted_word};
 use crate::identifier::Identifier;
 use crate::issuance::Pair;
 use crate::report::Report;
-use crate::store::Errand;
+use crate::store::{Errand, ErrandKind};
 
 /// Runs a hook for this pair, and tells what came of it.
 pub(super) async fn run(hook: &[String], handover: &Handover<'_>, pair: &Pair) -> Errand {
@@ -21,7 +19,7 @@ pub(super) async fn run(hook: &[String], handover: &Handover<'_>, pair: &Pair) -
     let limit = handover.wanted.hook_time;
     let ran = program::run(handover.name, hook, &environment, limit).await;
     let what = quoted(hook);
-    let failure = ran.problem.map(|problem| {
+    ran.into_errand(ErrandKind::Hook, &what, pair.version, |problem| {
         Report::new(
             format!("the certificate is live, but the deploy hook {what} {problem}"),
             format!(
@@ -30,13 +28,5 @@ pub(super) async fn run(hook: &[String], handover: &Handover<'_>, pair: &Pair) -
                 quoted_word(&domains)
             ),
         )
-    });
-    Errand {
-        what,
-        version: pair.version,
-        at: OffsetDateTime::now_utc(),
-        exit: ran.exit,
-        output: ran.output,
-        failure,
-    }
+    })
 }

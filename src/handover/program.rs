@@ -3,8 +3,12 @@
 use std::ffi::OsStr;
 use std::time::Duration;
 
+use time::OffsetDateTime;
+
 use crate::command::{self, CommandError};
 use crate::identifier::AppName;
+use crate::report::Report;
+use crate::store::{Errand, ErrandKind, Version};
 
 /// So many of its last lines are remembered for `status`; the log has more.
 const LINES: usize = 10;
@@ -19,6 +23,27 @@ pub(super) struct Ran {
     pub(super) output: Vec<String>,
     /// What is wrong, to follow the program's name; nothing if it has succeeded.
     pub(super) problem: Option<String>,
+}
+
+impl Ran {
+    /// What is written down of it; `report` puts a problem into words.
+    pub(super) fn into_errand(
+        self,
+        kind: ErrandKind,
+        what: &str,
+        version: Version,
+        report: impl FnOnce(String) -> Report,
+    ) -> Errand {
+        Errand {
+            kind,
+            what: what.to_owned(),
+            version,
+            at: OffsetDateTime::now_utc(),
+            exit: self.exit,
+            output: self.output,
+            failure: self.problem.map(report),
+        }
+    }
 }
 
 /// Runs it, and logs each line it says.

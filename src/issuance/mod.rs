@@ -246,16 +246,13 @@ impl Issuance<'_> {
     fn handover(&self) -> Handover<'_> {
         let Self {
             parts,
+            config,
             job,
             progress,
             ..
         } = self;
-        Handover {
-            store: &parts.store,
-            wanted: &job.acme.handover,
-            name: &job.name,
-            progress,
-        }
+        let wanted = &job.acme.handover;
+        Handover::new(&parts.store, config, wanted, &job.name, progress)
     }
 
     /// Puts a saved pair live and closes the doors, by one reload.

@@ -82,7 +82,8 @@ pub(super) async fn renew(
 
 /// What is live, if there is nothing to be done for it. What can't be read is looked at under its lock, and reported there.
 fn not_due(store: &Store, job: &Job) -> Option<Summary> {
-    if job.urgency == Urgency::Insisted {
+    let lies_elsewhere = job.apps.iter().any(|app| !app.install.is_empty());
+    if job.urgency == Urgency::Insisted || lies_elsewhere {
         return None;
     }
     let agenda = Agenda::read(store, job).ok()?;

@@ -87,7 +87,9 @@ pub struct Failure {
 /// Something that follows when a certificate is live: a hook, or files in other places.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Errand {
-    /// What was to be done: a command as it can be typed, or the files.
+    /// Which kind it is.
+    pub kind: ErrandKind,
+    /// What was to be done: a command as it can be typed, or the files to be put into place.
     pub what: String,
     /// For which version.
     pub version: Version,
@@ -100,6 +102,26 @@ pub struct Errand {
     pub output: Vec<String>,
     /// Why it has failed, unless it hasn't.
     pub failure: Option<Report>,
+}
+
+/// What follows when a certificate is live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrandKind {
+    /// Its files are put into other places.
+    Install,
+    /// Who reads them there is told.
+    Reload,
+    /// A deploy hook is run.
+    Hook,
+}
+
+impl Errand {
+    /// Whether this has been done for a version, and well.
+    pub fn is_done(&self, kind: ErrandKind, what: &str, version: Version) -> bool {
+        let is_this = self.kind == kind && self.what == what && self.version == version;
+        is_this && self.failure.is_none()
+    }
 }
 
 impl Lineage {

@@ -30,7 +30,7 @@ use crate::lock::{Lock, LockError};
 
 pub use archive::{Saved, Version};
 pub use leases::Lease;
-pub use lineages::{Errand, Failure, Lineage, OrderInFlight, Summary};
+pub use lineages::{Errand, ErrandKind, Failure, Lineage, OrderInFlight, Summary};
 
 /// Why the state could not be read or written.
 #[derive(Debug, thiserror::Error)]

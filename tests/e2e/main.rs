@@ -11,6 +11,7 @@ mod doors;
 mod doubles;
 mod due;
 mod hooks;
+mod installed;
 mod issue;
 mod names;
 mod operators;

@@ -40,7 +40,8 @@ impl Shop {
         Self::whole(|server| server, lines, |visiting| visiting)
     }
 
-    fn whole(
+    /// With all of that.
+    pub(crate) fn whole(
         written: impl FnOnce(Server) -> Server,
         lines: &str,
         behaviour: impl FnOnce(Behaviour) -> Behaviour,
