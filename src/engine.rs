@@ -118,7 +118,7 @@ pub struct Engine {
 impl Engine {
     /// Binds and starts.
     pub async fn start(config: Config, role: Role) -> Result<Arc<Self>, StartError> {
-        let store = Store::open(&config.state_dir)?;
+        let store = Store::open(&config.state_dir)?.shared_with(config.group.as_ref())?;
         let listeners = bind(&config, role).await?;
         let to = listeners[0].address().reachable();
         let challenges = Arc::new(Challenges::default());
@@ -185,6 +185,7 @@ impl Engine {
         let old = self.config();
         for (key, changed) in [
             ("state_dir", old.state_dir != config.state_dir),
+            ("group", old.group != config.group),
             ("listen", old.listen != config.listen),
             ("admin", old.admin != config.admin),
             (

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use crate::address::Address;
 use crate::identifier::{AppName, Identifier};
+use crate::principal::Principal;
 
 pub use acme::{Acme, Directory, Eab};
 use app::Taken;
@@ -35,6 +36,8 @@ pub struct Config {
     pub file: PathBuf,
     /// Where accounts, certificates and leases are kept.
     pub state_dir: PathBuf,
+    /// Who may read certificates and their keys besides the user who runs sidedoor.
+    pub group: Option<Principal>,
     /// Where requests are taken; doors lead to the first of them.
     pub listen: Vec<Address>,
     /// The admin socket.
@@ -120,6 +123,7 @@ impl Config {
         let state_dir = root
             .path("state_dir")
             .unwrap_or_else(|| "/var/lib/sidedoor".into());
+        let group = root.parsed("group");
         let listen = root.list("listen").unwrap_or_else(default_listen);
         if listen.is_empty() {
             root.refuse(
@@ -148,6 +152,7 @@ impl Config {
         Some(Self {
             file: file.to_owned(),
             state_dir,
+            group,
             listen,
             admin,
             resolver,
@@ -305,7 +310,7 @@ enabled     = false
             "{WHOLE}\nkey = \"rsa2048\"\nrenew_before = \"20d\"\nkeep = 7\ndeploy_hook = [[\"/bin/x\", \"a\"], [\"/bin/y\"]]\ndeploy_hook_time = \"5s\"\neab = {{ kid = \"a\\\"b\", hmac_key_file = \"k\" }}\n"
         );
         let proxy = "[proxy]\ntrusted_proxies = [\"10.0.0.0/8\"]\naccess_log = \"stdout\"\nconnections = 1_000\nbody_bytes = 9\nidle_time = \"2m\"\n";
-        for text in [WHOLE, &more, "", proxy] {
+        for text in [WHOLE, &more, "", "group = \"ssl-cert\"", proxy] {
             let config = parse(text).unwrap();
             assert_eq!(parse(&config.to_string()), Ok(config));
         }

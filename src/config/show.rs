@@ -8,6 +8,9 @@ use super::{Acme, App, Config, Door, Form, Install, Resolver};
 impl Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "state_dir = {}", text(self.state_dir.display()))?;
+        if let Some(group) = &self.group {
+            writeln!(f, "group = {}", text(group))?;
+        }
         writeln!(f, "listen = {}", list(&self.listen))?;
         writeln!(
             f,

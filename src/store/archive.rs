@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::{Store, StoreError, io_error};
-use crate::files::{self, Entry};
+use crate::files::{self, Entry, Staged};
 use crate::identifier::AppName;
 
 /// The files of one version, as certbot names them.
@@ -105,11 +105,13 @@ impl Store {
         let path = self.version_path(name, version);
         let unfinished = files::temporary(&path);
         files::discard_directory(&unfinished).map_err(io_error("removed", &unfinished))?;
-        files::create_directory(&unfinished, 0o700).map_err(io_error("created", &unfinished))?;
+        self.access.create_directory(&self.archive(name))?;
+        self.access.create_directory(&unfinished)?;
         for (file, text) in saved.files() {
             let file = unfinished.join(file);
-            Entry::File(text.as_bytes().to_vec(), 0o600)
-                .place(&file)
+            Entry::File(text.as_bytes().to_vec(), self.access.file_mode())
+                .stage(&file, self.access.owner())
+                .and_then(Staged::place)
                 .map_err(io_error("written", &file))?;
         }
         files::sync_directory(&unfinished).map_err(io_error("written", &unfinished))?;
@@ -203,7 +205,7 @@ impl Store {
     /// Keeps the key of an order in flight, so that its certificate is of use after a crash.
     pub fn save_next_key(&self, name: &AppName, pem: &str) -> Result<(), StoreError> {
         let directory = self.archive(name);
-        files::create_directory(&directory, 0o700).map_err(io_error("created", &directory))?;
+        self.access.create_directory(&directory)?;
         let path = self.next_key_path(name);
         Entry::File(pem.as_bytes().to_vec(), 0o600)
             .keep(&path)

@@ -11,6 +11,7 @@
 //! locks/
 //! ```
 
+mod access;
 mod archive;
 mod budgets;
 mod leases;
@@ -27,6 +28,8 @@ use serde::de::DeserializeOwned;
 use crate::files::{self, Entry};
 use crate::identifier::AppName;
 use crate::lock::{Lock, LockError};
+use crate::principal::Unknown;
+use access::Access;
 
 pub use archive::{Saved, Version};
 pub use leases::Lease;
@@ -55,6 +58,19 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The group that shall read certificates is not there.
+    #[error(transparent)]
+    NoGroup(#[from] Unknown),
+    /// The group that shall read certificates is not ours to give them to.
+    #[error("{} can't be given to the group {group}: {source}", path.display())]
+    NotGiven {
+        /// The file or directory.
+        path: PathBuf,
+        /// The group, as it was written.
+        group: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Somebody holds a lock for too long.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -69,6 +85,12 @@ impl StoreError {
                 path.display()
             ),
             Self::SetAside { .. } => "run the command again: it starts without that file".into(),
+            Self::NoGroup(_) => {
+                "create the group, or set `group` to one that exists, by name or number".into()
+            }
+            Self::NotGiven { group, .. } => format!(
+                "add the user who runs sidedoor to the group {group} (usermod -a -G {group} USER), or name another in `group`"
+            ),
             Self::Lock(LockError::Held { .. }) => {
                 "wait until the other sidedoor process has ended, or stop it".into()
             }
@@ -94,6 +116,7 @@ fn io_error<'a>(
 #[derive(Debug, Clone)]
 pub struct Store {
     directory: PathBuf,
+    access: Access,
 }
 
 impl Store {
@@ -105,6 +128,7 @@ impl Store {
         }
         Ok(Self {
             directory: directory.to_owned(),
+            access: Access::default(),
         })
     }
 

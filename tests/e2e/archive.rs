@@ -1,7 +1,11 @@
-//! What the archive keeps.
+//! What the archive keeps, and who may read it.
 
-use std::fs::File;
+use std::fs::{File, Permissions, set_permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 use std::time::{Duration, SystemTime};
+
+use rustix::process::{getegid, geteuid};
 
 use crate::shop::{NAMES, Shop};
 use crate::support::{Certificate, Sidedoor};
@@ -44,4 +48,49 @@ fn old_versions_go_when_a_new_one_is_seen_live_and_one_to_go_back_to_stays() {
         Certificate::in_file(&live)
     );
     shop.assert_as_if_nothing_had_been();
+}
+
+/// Whether another user, of this group alone, can read a file. Only root can try; for anybody else the mode and group have to do.
+fn group_reads(group: u32, file: &std::path::Path) -> bool {
+    if !geteuid().is_root() {
+        return std::fs::metadata(file).unwrap().permissions().mode() & 0o777 == 0o640;
+    }
+    let reads = Command::new("setpriv")
+        .args(["--reuid", "65534", "--clear-groups", "--regid"])
+        .arg(group.to_string())
+        .arg("cat")
+        .arg(file)
+        .output();
+    reads.unwrap().status.success()
+}
+
+#[test]
+fn a_configured_group_reads_every_certificate_and_key_and_no_account() {
+    let group = match geteuid().is_root() {
+        true => 65533,
+        false => getegid().as_raw(),
+    };
+    let mut shop = Shop::visited_by(|ca| ca.reusing_authorizations(100));
+    let state = shop.sidedoor.state();
+    set_permissions(state.parent().unwrap(), Permissions::from_mode(0o755)).unwrap();
+    shop.issue().succeeded();
+    let key = shop.sidedoor.live("shop").join("privkey.pem");
+    assert!(!group_reads(group, &key));
+    shop.sidedoor.set_at_top("group", &format!("\"{group}\""));
+    shop.sidedoor.call(["renew"]).succeeded();
+    assert!(group_reads(group, &key), "what was there");
+    shop.sidedoor.call(["renew", "--force"]).succeeded();
+    assert!(group_reads(group, &key), "what has come");
+    let account = std::fs::read_dir(state.join("accounts")).unwrap().next();
+    let account = account.unwrap().unwrap().path().join("account.json");
+    assert!(account.is_file() && !group_reads(group, &account));
+}
+
+#[test]
+fn a_group_that_does_not_exist_is_told_before_anything_is_done() {
+    let mut shop = Shop::plain();
+    shop.sidedoor.set_at_top("group", "\"no-such-group\"");
+    let outcome = shop.issue().exited(1);
+    assert!(outcome.stderr.contains("no-such-group"), "{outcome:#?}");
+    assert!(!shop.sidedoor.live("shop").exists());
 }

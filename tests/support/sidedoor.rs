@@ -21,6 +21,7 @@ pub struct Sidedoor {
     resolver: String,
     nginx: Vec<(&'static str, Vec<String>)>,
     doors: PathBuf,
+    top: Vec<String>,
     acme: Vec<String>,
     apps: Vec<String>,
 }
@@ -54,6 +55,7 @@ impl Sidedoor {
                 ("reload", nginx.reload_command()),
             ],
             doors: nginx.doors(),
+            top: Vec::new(),
             acme: vec![
                 format!("directory = {:?}", pebble.directory_url()),
                 "contact = [\"ops@example.com\"]".into(),
@@ -83,9 +85,13 @@ impl Sidedoor {
 
     /// Sets a key of `[acme]`, in place of what it was.
     pub fn set(&mut self, key: &str, value: &str) {
-        self.acme
-            .retain(|line| !line.starts_with(&format!("{key} = ")));
-        self.acme.push(format!("{key} = {value}"));
+        set(&mut self.acme, key, value);
+        self.write();
+    }
+
+    /// Sets a key at the top of the configuration, in place of what it was.
+    pub fn set_at_top(&mut self, key: &str, value: &str) {
+        set(&mut self.top, key, value);
         self.write();
     }
 
@@ -221,11 +227,12 @@ impl Sidedoor {
     /// Writes the configuration anew.
     fn write(&self) {
         let mut text = format!(
-            "state_dir = {:?}\nlisten = [\"127.0.0.1:{}\"]\nresolver = [{:?}]\nadmin = \"unix:{}\"\n\n[acme]\n{}\n\n[nginx]\n",
+            "state_dir = {:?}\nlisten = [\"127.0.0.1:{}\"]\nresolver = [{:?}]\nadmin = \"unix:{}\"\n{}\n\n[acme]\n{}\n\n[nginx]\n",
             self.state(),
             self.listen,
             self.resolver,
             self.admin().display(),
+            self.top.join("\n"),
             self.acme.join("\n"),
         );
         for (key, argv) in &self.nginx {
@@ -299,6 +306,11 @@ impl Running {
     pub fn ends(mut self) -> ExitStatus {
         self.process.wait()
     }
+}
+
+fn set(lines: &mut Vec<String>, key: &str, value: &str) {
+    lines.retain(|line| !line.starts_with(&format!("{key} = ")));
+    lines.push(format!("{key} = {value}"));
 }
 
 /// The binary built beside this one: cargo names it to tests and benches; an example finds it a directory above its own.
