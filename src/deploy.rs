@@ -1,16 +1,18 @@
 //! Puts a saved certificate live: the link flipped, nginx told, and what it really serves compared; or the previous one put back.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 
 use crate::config::{App, Config};
+use crate::convoy::{Halt, Seat};
 use crate::files::Entry;
 use crate::identifier::{AppName, Identifier};
 use crate::issuance::Pair;
 use crate::nginx::change::Change;
-use crate::nginx::control::{Control, ControlError, Outcome, Stage};
+use crate::nginx::control::{Control, ControlError, Listener, Outcome, Stage};
 use crate::nginx::served::{self, Served, TlsServer};
 use crate::nginx::settled::Patience;
 use crate::nginx::survey::Surveyor;
@@ -65,7 +67,9 @@ pub struct Deployment<'a> {
     /// The state on disk.
     pub store: &'a Store,
     /// Tests and reloads nginx.
-    pub control: &'a Control,
+    pub control: &'a Arc<Control>,
+    /// Its place among those who share a reload.
+    pub seat: &'a Seat,
     /// Reads nginx's configuration.
     pub surveyor: &'a Surveyor,
     /// The configuration.
@@ -79,53 +83,46 @@ pub struct Deployment<'a> {
 }
 
 impl Deployment<'_> {
-    /// Flips the link and has nginx serve it. The request to nginx is made at once, so that others can share its reload.
-    pub fn deploy<'d>(
-        &'d self,
-        pair: &'d Pair,
-    ) -> impl Future<Output = Result<Deployed, DeployError>> + Send + 'd {
-        let previous = self.store.live_version(self.name);
-        let applied = match &previous {
+    /// Flips the link and has nginx serve it.
+    pub async fn deploy(&self, pair: &Pair) -> Result<Deployed, DeployError> {
+        let previous = self.store.live_version(self.name)?;
+        let (changes, listener) = match previous == Some(pair.version) {
             // Already flipped: nginx only has to be told.
-            Ok(Some(version)) if *version == pair.version => {
-                self.control.apply(Vec::new(), Box::new(|_| {}))
-            }
-            _ => self
-                .control
-                .apply(vec![self.flip_to(pair.version)], self.tell()),
+            true => (Vec::new(), Box::new(|_| {}) as Listener),
+            false => (vec![self.flip_to(pair.version)], self.tell()),
         };
-        async move {
-            let previous = previous?;
-            let patience = match applied.await {
-                Ok(Outcome::Reloaded { took, old_workers }) => {
-                    Patience::after_reload(took, &old_workers)
-                }
-                Ok(Outcome::Unchanged | Outcome::GoneButNotReloaded(_)) => Patience::UNTOUCHED,
-                Err(error) => {
-                    if matches!(error, ControlError::Refused { .. }) {
-                        self.remember(|lineage| lineage.rejected = Some(pair.version))?;
-                    }
-                    return Err(error.into());
-                }
-            };
-            match self.compare(pair, patience).await {
-                Ok(deployed) => {
-                    self.remember(|lineage| {
-                        lineage.deployed = Some(pair.version);
-                        lineage.summary = Some(pair.summary());
-                    })?;
-                    Ok(deployed)
-                }
-                Err(error) => {
-                    // First of all what users are served; what can't be written down must not keep it from them.
-                    if let Some(previous) = previous.filter(|previous| *previous != pair.version) {
-                        self.control
-                            .apply(vec![self.flip_to(previous)], Box::new(|_| {}))
-                            .await?;
-                    }
+        let control = Arc::clone(self.control);
+        let ask = move || control.apply(changes, listener);
+        let applied = self.seat.together(Halt::Live, ask).await;
+        let patience = match applied.await {
+            Ok(Outcome::Reloaded { took, old_workers }) => {
+                Patience::after_reload(took, &old_workers)
+            }
+            Ok(Outcome::Unchanged | Outcome::GoneButNotReloaded(_)) => Patience::UNTOUCHED,
+            Err(error) => {
+                if matches!(error, ControlError::Refused { .. }) {
                     self.remember(|lineage| lineage.rejected = Some(pair.version))?;
-                    Err(error)
                 }
+                return Err(error.into());
+            }
+        };
+        match self.compare(pair, patience).await {
+            Ok(deployed) => {
+                self.remember(|lineage| {
+                    lineage.deployed = Some(pair.version);
+                    lineage.summary = Some(pair.summary());
+                })?;
+                Ok(deployed)
+            }
+            Err(error) => {
+                // First of all what users are served; what can't be written down must not keep it from them.
+                if let Some(previous) = previous.filter(|previous| *previous != pair.version) {
+                    self.control
+                        .apply(vec![self.flip_to(previous)], Box::new(|_| {}))
+                        .await?;
+                }
+                self.remember(|lineage| lineage.rejected = Some(pair.version))?;
+                Err(error)
             }
         }
     }
@@ -137,7 +134,7 @@ impl Deployment<'_> {
         )
     }
 
-    fn tell(&self) -> Box<dyn Fn(Stage) + Send + Sync> {
+    fn tell(&self) -> Listener {
         let (progress, link) = (self.progress.clone(), self.store.live_link(self.name));
         Box::new(move |stage| match stage {
             Stage::Written => progress.reached(Step::Flipped, link.display().to_string()),

@@ -2,7 +2,6 @@
 
 mod binding;
 
-use std::future::ready;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,6 +19,7 @@ use crate::accounts::Accounts;
 use crate::address::Address;
 use crate::challenge::Token;
 use crate::config::{App, Config, Door};
+use crate::convoy::Seat;
 use crate::doors::{DoorError, Doors, OpenDoor, Swept, Unwanted};
 use crate::identifier::AppName;
 use crate::issuance::{self, IssueError, Parts, Turns};
@@ -279,7 +279,7 @@ impl Engine {
         let opened = self
             .parts
             .doors
-            .open(config, app, PERMANENT, ready(()), &progress)
+            .open(config, app, PERMANENT, &Seat::alone(), &progress)
             .await;
         match opened {
             Ok(door) => Some((app.clone(), door)),

@@ -53,6 +53,7 @@ pub mod check;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod convoy;
 pub mod daemon;
 pub mod deploy;
 pub mod doors;

@@ -9,9 +9,10 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::agenda::Outlook;
+use crate::convoy::Seat;
 use crate::engine::Engine;
 use crate::identifier::AppName;
-use crate::issuance::{Seat, Urgency};
+use crate::issuance::Urgency;
 use crate::jobs;
 use crate::operations;
 

@@ -3,7 +3,6 @@
 mod installed;
 mod issuing;
 
-use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use time::OffsetDateTime;
 
 use crate::admin::protocol::{Reply, Request};
 use crate::config::Door;
+use crate::convoy::Seat;
 use crate::doors::{DoorError, Unwanted};
 use crate::engine::{Engine, Held};
 use crate::identifier::AppName;
@@ -92,7 +92,7 @@ async fn open(
     let door = engine
         .parts
         .doors
-        .open(&config, app, lease, ready(()), &progress)
+        .open(&config, app, lease, &Seat::alone(), &progress)
         .await
         .map_err(failed)?;
     if let Err(error) = engine

@@ -19,6 +19,7 @@ use tokio::sync::Mutex;
 use crate::address::Address;
 use crate::challenge::KeyAuthorization;
 use crate::config::{App, Config, Door as Place};
+use crate::convoy::{Halt, Seat};
 use crate::files::Entry;
 use crate::identifier::{AppName, Identifier};
 use crate::lock::{Lock, LockError};
@@ -155,13 +156,13 @@ impl Doors {
     }
 
     /// Opens an app's door, or joins whoever in this process has it open. It is not proven yet. What is asked of nginx for it is asked
-    /// when `together` is over, so that several can share a reload.
+    /// together with the others of its convoy, so that they share a reload.
     pub async fn open(
         &self,
         config: &Config,
         app: &App,
         lease: Duration,
-        together: impl Future<Output = ()>,
+        seat: &Seat,
         progress: &Progress,
     ) -> Result<Arc<OpenDoor>, DoorError> {
         let slot = Arc::clone(&self.slots.entry(app.name.clone()).or_default());
@@ -170,10 +171,7 @@ impl Doors {
             progress.notice(format!("the door of {} is open already", app.name));
             return Ok(open);
         }
-        let open = Arc::new(
-            self.open_anew(config, app, lease, together, progress)
-                .await?,
-        );
+        let open = Arc::new(self.open_anew(config, app, lease, seat, progress).await?);
         *slot = Arc::downgrade(&open);
         Ok(open)
     }
@@ -183,7 +181,7 @@ impl Doors {
         config: &Config,
         app: &App,
         lease: Duration,
-        together: impl Future<Output = ()>,
+        seat: &Seat,
         progress: &Progress,
     ) -> Result<OpenDoor, DoorError> {
         let survey = self
@@ -209,7 +207,6 @@ impl Doors {
         let lock = Lock::wait(&self.store.door_lock(&app.name), LOCK_LIMIT)
             .await
             .map_err(held)?;
-        together.await;
         let path = directory.join(DOOR_FILE);
         let permanent = matches!(app.door, Place::Permanent(_));
         let (process, opened) = (std::process::id(), OffsetDateTime::now_utc());
@@ -239,10 +236,9 @@ impl Doors {
             app: app.name.clone(),
             lock: Some(lock),
         };
-        let applied = self
-            .control
-            .apply(vec![change], tell(progress, &app.name))
-            .await;
+        let (control, listener) = (Arc::clone(&self.control), tell(progress, &app.name));
+        let ask = move || control.apply(vec![change], listener);
+        let applied = seat.together(Halt::Door, ask).await.await;
         match applied {
             Ok(outcome) => {
                 let patience = match outcome {

@@ -1,5 +1,4 @@
 use std::fs;
-use std::future::ready;
 
 use super::*;
 use crate::files;
@@ -89,7 +88,7 @@ fn quiet() -> Progress {
 
 async fn open(doors: &Doors, config: &Config) -> Result<Arc<OpenDoor>, DoorError> {
     doors
-        .open(config, &config.apps[0], LEASE, ready(()), &quiet())
+        .open(config, &config.apps[0], LEASE, &Seat::alone(), &quiet())
         .await
 }
 

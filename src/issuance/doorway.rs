@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::{join_all, try_join_all};
 
-use super::convoy::Halt;
 use super::{Issuance, LEASE};
+use crate::convoy::Halt;
 use crate::doors::{DoorError, OpenDoor};
 use crate::identifier::Identifier;
 use crate::progress::Step;
@@ -35,8 +35,7 @@ impl Issuance<'_> {
             ..
         } = self;
         let opening = job.apps.iter().map(|app| {
-            let together = self.seat.gather(Halt::Door);
-            let opening = parts.doors.open(config, app, LEASE, together, progress);
+            let opening = parts.doors.open(config, app, LEASE, &self.seat, progress);
             opening.boxed()
         });
         let mut doors = Vec::new();
@@ -60,8 +59,8 @@ impl Issuance<'_> {
         if doors.is_empty() {
             return;
         }
-        self.seat.gather(Halt::Live).await;
-        let closing: Vec<_> = doors.into_iter().map(OpenDoor::close).collect();
+        let close = || doors.into_iter().map(OpenDoor::close).collect::<Vec<_>>();
+        let closing = self.seat.together(Halt::Live, close).await;
         for closed in join_all(closing).await {
             match closed {
                 Ok(true) => self.progress.reached(Step::DoorClosed, ""),

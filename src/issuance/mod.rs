@@ -2,7 +2,6 @@
 //! What is done is written down before the next step, so that whoever comes after a crash goes on from there.
 
 mod bill;
-mod convoy;
 mod doorway;
 mod error;
 mod ordering;
@@ -20,6 +19,7 @@ use tokio::time::timeout;
 use crate::accounts::Accounts;
 use crate::agenda::Agenda;
 use crate::config::{Acme, App, Config};
+use crate::convoy::{Halt, Seat};
 use crate::deploy::{Deployed, Deployment};
 use crate::doors::{Doors, OpenDoor};
 use crate::handover::Handover;
@@ -30,8 +30,6 @@ use crate::progress::{Progress, Step};
 use crate::proxy::challenges::Challenges;
 use crate::store::{Store, StoreError, Summary, Version};
 
-use convoy::Halt;
-pub use convoy::Seat;
 pub use error::IssueError;
 pub use pair::{Pair, ensure_placeholder, read_pair};
 use timing::Timing;
@@ -267,6 +265,7 @@ impl Issuance<'_> {
         let deployment = Deployment {
             store: &parts.store,
             control: &parts.control,
+            seat: &self.seat,
             surveyor: &parts.surveyor,
             config,
             apps: &job.apps,
@@ -277,7 +276,6 @@ impl Issuance<'_> {
         let handover = self.handover();
         handover.announce(pair.version)?;
         // Asked for in one breath, they share a reload; and with whoever else is ready.
-        self.seat.gather(Halt::Live).await;
         let (deployed, ()) = tokio::join!(deployment.deploy(&pair), self.close(doors));
         let deployed = deployed?;
         handover.complete(&pair, before).await;

@@ -3,7 +3,6 @@
 use time::OffsetDateTime;
 
 use super::bill::{Bill, Reached};
-use super::convoy::Halt;
 use super::doorway::OpenDoors;
 use super::pair::{Pair, files_of};
 use super::validation::Visits;
@@ -13,6 +12,7 @@ use crate::agenda::Agenda;
 use crate::budget::Kind;
 use crate::certificate::{Chain, PrivateKey};
 use crate::config::Directory;
+use crate::convoy::Halt;
 use crate::progress::Step;
 use crate::schedule::{Event, Issue};
 use crate::store::{OrderInFlight, StoreError, Version};

@@ -1,20 +1,19 @@
 //! Certificates on request and unasked: one, or all that are due, which then share their reloads.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use futures_util::FutureExt;
-use futures_util::future::join_all;
 use time::OffsetDateTime;
-use tokio::task::JoinError;
+use tokio::task::{JoinError, JoinSet};
 
 use super::Listener;
 use crate::admin::protocol::{Certificate, Fared, Reply};
 use crate::agenda::Agenda;
-use crate::config::Config;
+use crate::convoy::Seat;
 use crate::deploy::Deployed;
 use crate::engine::Engine;
 use crate::identifier::AppName;
-use crate::issuance::{self, IssueError, Issued, Job, Seat, Urgency};
+use crate::issuance::{self, IssueError, Issued, Job, Urgency};
 use crate::jobs::{every_name, of_lineage};
 use crate::report::Report;
 use crate::store::{Store, StoreError, Summary};
@@ -70,13 +69,25 @@ pub(super) async fn renew(
         }
     }
     let seats = Seat::convoy(jobs.len());
-    let renewals = jobs.iter().zip(seats).map(|(job, seat)| {
-        let attempt = attempt(engine, job, seat, Arc::clone(listener));
-        attempt
-            .map(|issued| fared(engine, &config, job, issued))
-            .boxed()
-    });
-    certificates.extend(join_all(renewals).await);
+    let mut tasks = JoinSet::new();
+    let mut names = HashMap::new();
+    for (job, seat) in jobs.into_iter().zip(seats) {
+        let (engine, listener) = (Arc::clone(engine), Arc::clone(listener));
+        let name = job.name.clone();
+        let task = tasks.spawn(async move {
+            let issued = attempt(&engine, &job, seat, listener).await;
+            fared(&engine, &job, issued)
+        });
+        names.insert(task.id(), name);
+    }
+    while let Some(ended) = tasks.join_next().await {
+        certificates.extend(ended.or_else(|died| {
+            let name = names.remove(&died.id()).ok_or(())?;
+            remember_death(engine, &name, &died);
+            let report = IssueError::Died(died.to_string()).report(&config);
+            Ok::<_, ()>(Fared::Failed { name, report })
+        }));
+    }
     Ok(Reply::Renewed { certificates })
 }
 
@@ -92,17 +103,12 @@ fn not_due(store: &Store, job: &Job) -> Option<Summary> {
     agenda.good(now).filter(|_| waits).cloned()
 }
 
-fn fared(
-    engine: &Engine,
-    config: &Config,
-    job: &Job,
-    issued: Result<Certificate, IssueError>,
-) -> Fared {
+fn fared(engine: &Engine, job: &Job, issued: Result<Certificate, IssueError>) -> Fared {
     let error = match issued {
         Ok(certificate) => return Fared::Done(certificate),
         Err(error) => error,
     };
-    let (name, report) = (job.name.clone(), error.report(config));
+    let (name, report) = (job.name.clone(), error.report(&engine.config()));
     match error.is_too_early() {
         true => Fared::Waiting {
             failed: engine
