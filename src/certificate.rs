@@ -1,6 +1,7 @@
 //! Certificates and the keys that belong to them. Pure: no file, no clock, no network; the time comes as an argument.
 
 mod chain;
+mod jose;
 mod key;
 mod placeholder;
 

@@ -1,19 +1,21 @@
 //! An account with one CA (RFC 8555 7.1.2): made once, restored from what was kept of it, used by every order.
 
+mod credentials;
+
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use instant_acme::{Account as Inner, ExternalAccountKey, NewAccount};
-use rustls_pki_types::PrivatePkcs8KeyDer;
-use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 use super::ca::{Ca, Directory};
-use super::call::{CallError, call};
+use super::call::{Answer, CallError, call};
 use super::problem::Problem;
+use super::signed::Signed;
 use super::transport::TransportError;
+use crate::certificate::PrivateKey;
+
+pub use credentials::{Credentials, Eab, Registration};
 
 /// Why there is no account, or it can't be used or changed.
 #[derive(Debug, thiserror::Error)]
@@ -174,109 +176,12 @@ pub(super) fn says_account_gone(problem: &Problem) -> bool {
     problem.kind == "accountDoesNotExist" || (problem.kind == "unauthorized" && closed())
 }
 
-/// What a new account is made from.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Registration {
-    /// E-mail addresses, without `mailto:`.
-    pub contact: Vec<String>,
-    /// Whether the terms of service are agreed to.
-    pub terms_agreed: bool,
-    /// The binding to a customer of the CA, where it wants one.
-    pub eab: Option<Eab>,
-}
-
-/// An external account binding (RFC 8555 7.3.4).
-#[derive(Clone, PartialEq, Eq)]
-pub struct Eab {
-    /// The key's name.
-    pub kid: String,
-    /// The key, in base64url as CAs show it.
-    pub hmac_key: String,
-}
-
-impl fmt::Debug for Eab {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Eab")
-            .field("kid", &self.kid)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Eab {
-    fn key(&self) -> Result<ExternalAccountKey, AccountError> {
-        // Some CAs show it with padding or in the other alphabet.
-        let text: String = self
-            .hmac_key
-            .trim()
-            .trim_end_matches('=')
-            .chars()
-            .map(|c| match c {
-                '+' => '-',
-                '/' => '_',
-                c => c,
-            })
-            .collect();
-        let text = Zeroizing::new(text);
-        match BASE64_URL_SAFE_NO_PAD.decode(&*text).map(Zeroizing::new) {
-            Ok(key) if !key.is_empty() => Ok(ExternalAccountKey::new(self.kid.clone(), &key)),
-            _ => Err(AccountError::EabUnreadable),
-        }
-    }
-}
-
-/// What is kept of an account: its URL, its CA and its key. In JSON it is instant-acme's own form; `Debug` hides the key.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct Credentials {
-    id: String,
-    directory: String,
-    #[serde(rename = "key_pkcs8")]
-    key: Zeroizing<String>,
-}
-
-impl Credentials {
-    /// The account's URL (RFC 8555 7.3).
-    pub fn url(&self) -> &str {
-        &self.id
-    }
-
-    /// The URL of the directory it was made at.
-    pub fn directory(&self) -> &str {
-        &self.directory
-    }
-
-    /// From an account that another client made: its URL, the directory's, and its key, P-256 in PKCS#8.
-    pub fn from_parts(url: &str, directory: &str, key_pkcs8: &[u8]) -> Self {
-        Self {
-            id: url.to_owned(),
-            directory: directory.to_owned(),
-            key: Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(key_pkcs8)),
-        }
-    }
-
-    fn key(&self) -> Result<PrivatePkcs8KeyDer<'static>, AccountError> {
-        match BASE64_URL_SAFE_NO_PAD.decode(&*self.key) {
-            Ok(der) => Ok(PrivatePkcs8KeyDer::from(der)),
-            Err(_) => Err(AccountError::Credentials {
-                reason: "its key is no base64url text",
-            }),
-        }
-    }
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials")
-            .field("url", &self.id)
-            .field("directory", &self.directory)
-            .finish_non_exhaustive()
-    }
-}
-
 /// An account that orders can be placed with. Clones are the same account.
 #[derive(Clone)]
 pub struct Account {
     pub(super) ca: Ca,
     pub(super) inner: Inner,
+    pub(super) key: Arc<PrivateKey>,
 }
 
 impl Account {
@@ -304,22 +209,23 @@ impl Account {
         );
         let ((inner, kept), _) = made?;
         let credentials =
-            Credentials::from_parts(inner.id(), ca.url(), kept.private_key().secret_pkcs8_der());
-        Ok((
-            Self {
-                ca: ca.clone(),
-                inner,
-            },
-            credentials,
-        ))
+            Credentials::from_parts(inner.id(), ca.url(), kept.private_key().secret_pkcs8_der())
+                .with_contact(&registration.contact);
+        let account = Self {
+            ca: ca.clone(),
+            inner,
+            key: Arc::new(credentials.key()?),
+        };
+        Ok((account, credentials))
     }
 
     /// The account of which these credentials were kept. Asks the CA for its directory only: whether it still knows the account shows with the first order.
     pub async fn restore(ca: &Ca, credentials: &Credentials) -> Result<Self, AccountError> {
         let directory = ca.directory().await?;
         let key = credentials.key()?;
+        let (url, der) = (credentials.url().to_owned(), credentials.der()?);
         let inner = Inner::builder_with_http(ca.http(&directory))
-            .from_parts(credentials.id.clone(), key, ca.url().to_owned())
+            .from_parts(url, der, ca.url().to_owned())
             .await
             .map_err(|error| match error {
                 instant_acme::Error::KeyRejected => AccountError::Credentials {
@@ -333,6 +239,7 @@ impl Account {
         Ok(Self {
             ca: ca.clone(),
             inner,
+            key: Arc::new(key),
         })
     }
 
@@ -344,6 +251,22 @@ impl Account {
     /// The CA it is with.
     pub fn ca(&self) -> &Ca {
         &self.ca
+    }
+
+    /// Reads a resource of the account's (RFC 8555 6.3).
+    pub(super) async fn read(&self, what: &'static str, url: &str) -> Result<Answer, CallError> {
+        self.send(what, url, b"").await
+    }
+
+    /// Sends what the account's key signs.
+    pub(super) async fn send(
+        &self,
+        what: &'static str,
+        url: &str,
+        payload: &[u8],
+    ) -> Result<Answer, CallError> {
+        let signed = Signed::by_account(self.url(), &self.key);
+        self.ca.post(what, url, signed, payload).await
     }
 }
 

@@ -34,6 +34,9 @@ struct Inner {
 pub struct Directory {
     new_nonce: String,
     new_order: String,
+    pub(super) new_account: Option<String>,
+    pub(super) key_change: Option<String>,
+    pub(super) revoke_cert: Option<String>,
     /// Where renewal information is asked for, if the CA has any (RFC 9773 4).
     pub(super) renewal_info: Option<String>,
     #[serde(default)]
@@ -140,6 +143,10 @@ impl fmt::Debug for Ca {
 }
 
 impl Directory {
+    pub(super) fn new_nonce(&self) -> &str {
+        &self.new_nonce
+    }
+
     /// The terms of service that an account has to agree to (RFC 8555 7.3.3).
     pub fn terms(&self) -> Option<&str> {
         self.meta.terms_of_service.as_deref()

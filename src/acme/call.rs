@@ -138,6 +138,26 @@ pub(super) struct Answer {
     pub(super) body: Bytes,
 }
 
+impl Answer {
+    /// Unless it is a refusal.
+    pub(super) fn success(self) -> Result<Self, CallError> {
+        match self.problem {
+            Some(problem) => Err(CallError::of_problem(
+                self.status,
+                self.retry_after,
+                problem,
+            )),
+            None => Ok(self),
+        }
+    }
+
+    /// Whether it says to try again with another nonce (RFC 8555 6.5).
+    pub(super) fn refuses_nonce(&self) -> bool {
+        let problem = self.problem.as_ref();
+        problem.is_some_and(|problem| problem.kind == "badNonce")
+    }
+}
+
 tokio::task_local! {
     /// Where the requests of the call under way leave their answers. Calls side by side on one account each have their own.
     pub(super) static LAST_ANSWER: Arc<Mutex<Option<Answer>>>;

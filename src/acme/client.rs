@@ -15,6 +15,7 @@ use instant_acme::{BodyWrapper, BytesResponse, HttpClient};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
+use super::ca::Directory;
 use super::call::{Answer, CallError, LAST_ANSWER};
 use super::problem::{document, plain};
 use super::transport::{Transport, TransportError};
@@ -49,16 +50,38 @@ impl Client {
                 what,
                 reason: error.to_string(),
             })?;
+        self.answer(what, request).await?.success()
+    }
+
+    /// The answer to a request, whatever it says.
+    pub(super) async fn answer(
+        &self,
+        what: &'static str,
+        request: Request<Bytes>,
+    ) -> Result<Answer, CallError> {
         let sent = self.send(request).await;
         let (answer, _) = sent.map_err(|error| CallError::of_transport(what, error))?;
-        match answer.problem {
-            Some(problem) => Err(CallError::of_problem(
-                answer.status,
-                answer.retry_after,
-                problem,
-            )),
-            None => Ok(answer),
-        }
+        Ok(answer)
+    }
+
+    /// A nonce, from stock or from the CA (RFC 8555 7.2).
+    pub(super) async fn fresh_nonce(
+        &self,
+        what: &'static str,
+        directory: &Directory,
+    ) -> Result<String, CallError> {
+        let broken = |reason: String| CallError::Broken { what, reason };
+        let request = Request::head(directory.new_nonce())
+            .body(Bytes::new())
+            .map_err(|error| broken(error.to_string()))?;
+        let sent = self.nonce(request).await;
+        let (answer, parts) = sent.map_err(|error| CallError::of_transport(what, error))?;
+        answer.success()?;
+        let nonce = parts.headers.get(REPLAY_NONCE);
+        let nonce = nonce.and_then(|nonce| nonce.to_str().ok());
+        nonce
+            .map(str::to_owned)
+            .ok_or_else(|| broken("the CA gives out no nonce".to_owned()))
     }
 
     /// Sends a request, puts the answer's nonce in stock, and makes sure that an error explains itself.

@@ -40,11 +40,23 @@ impl Received {
 
     /// What was signed, of a POST (RFC 8555 6.2).
     pub(super) fn payload(&self) -> Value {
+        serde_json::from_slice(&self.part("payload")).unwrap_or(Value::Null)
+    }
+
+    /// Who signed it and what for, of a POST (RFC 8555 6.2).
+    pub(super) fn protected(&self) -> Value {
+        serde_json::from_slice(&self.part("protected")).unwrap()
+    }
+
+    /// Whether nothing was signed, of a POST (RFC 8555 6.3).
+    pub(super) fn is_reading(&self) -> bool {
+        self.part("payload").is_empty()
+    }
+
+    fn part(&self, name: &str) -> Vec<u8> {
         let jws: Value = serde_json::from_slice(&self.body).unwrap();
-        let payload = BASE64_URL_SAFE_NO_PAD
-            .decode(jws["payload"].as_str().unwrap())
-            .unwrap();
-        serde_json::from_slice(&payload).unwrap_or(Value::Null)
+        let part = jws[name].as_str().unwrap();
+        BASE64_URL_SAFE_NO_PAD.decode(part).unwrap()
     }
 }
 

@@ -7,7 +7,7 @@
 //! - [`Presenter`]: whoever shows the CA what it wants to see, and notices its visits
 //!
 //! Below them: `call` repeats what a refused nonce spoilt and says what a failure comes down to; `client` is the HTTP client that
-//! instant-acme is given; `transport` and `connect` are HTTP and TLS with a limit on everything; `pace` says when to ask again.
+//! instant-acme is given, `signed` is for what that has no words for; `transport` and `connect` are HTTP and TLS with a limit on everything; `pace` says when to ask again.
 
 mod account;
 mod ca;
@@ -21,6 +21,7 @@ mod pace;
 mod problem;
 mod proof;
 mod renewal;
+mod signed;
 mod transport;
 mod upkeep;
 
@@ -33,4 +34,4 @@ pub use problem::{Problem, ProblemPart};
 pub use proof::{ChallengeKind, Pending, Presenter, UnknownChallenge};
 pub use renewal::RenewalInfo;
 pub use transport::{Limits, TransportError};
-pub use upkeep::{RevocationReason, UnknownReason};
+pub use upkeep::{AccountState, RevocationReason, UnknownReason};

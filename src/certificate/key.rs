@@ -148,6 +148,18 @@ impl PrivateKey {
         })
     }
 
+    /// Reads a key in PKCS#8.
+    pub fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
+        let pair = KeyPair::try_from(der).map_err(|_| KeyError::Unreadable)?;
+        let pem = Zeroizing::new(pair.serialize_pem());
+        Ok(Self { pair, pem })
+    }
+
+    /// The key in PKCS#8, if it was made here or read from that; else in the form it was read in.
+    pub fn der(&self) -> &[u8] {
+        self.pair.serialized_der()
+    }
+
     /// The key in PEM, for the file it lives in and for nothing else.
     pub fn pem(&self) -> &str {
         &self.pem

@@ -1,10 +1,10 @@
 use sidedoor::acme::{
     Account, Ca, Credentials, Order, OrderError, OrderOptions, Registration, RevocationReason,
 };
-use sidedoor::certificate::Chain;
+use sidedoor::certificate::{Chain, KeyKind, PrivateKey};
 use sidedoor::identifier::Identifier;
 
-use crate::orders::certificate;
+use crate::orders::{certificate, certificate_for};
 use crate::pebble::Settings;
 use crate::responder::Responder;
 
@@ -37,15 +37,34 @@ async fn a_certificate_can_be_revoked_once_and_again() {
 }
 
 #[tokio::test]
+async fn a_certificates_own_key_revokes_it_where_there_is_no_account() {
+    let responder = Responder::start().await;
+    let pebble = Settings::validating(responder.address()).start();
+    let ca = pebble.ca();
+    let (account, _) = register(&ca).await;
+    for kind in [KeyKind::P256, KeyKind::P384, KeyKind::Rsa2048] {
+        let key = PrivateKey::generate(kind).unwrap();
+        let chain = certificate_for(&account, &names(), &key, &responder).await;
+        let leaf = &chain.certificates()[0];
+        let stranger = PrivateKey::generate(kind).unwrap();
+        let reason = RevocationReason::KeyCompromise;
+        assert!(ca.revoke_by_key(leaf, &stranger, reason).await.is_err());
+        ca.revoke_by_key(leaf, &key, reason).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn after_a_rollover_only_the_new_key_is_accepted() {
     let responder = Responder::start().await;
     let pebble = Settings::validating(responder.address())
         .with("PEBBLE_WFE_NONCEREJECT", "50")
         .start();
     let ca = pebble.ca();
-    let (mut account, old) = register(&ca).await;
-    let new = account.roll_over().await.unwrap();
-    certificate(&account, &names(), &responder).await;
+    let (account, old) = register(&ca).await;
+    let new = old.with_new_key().unwrap();
+    assert!(!ca.knows(&new).await.unwrap());
+    account.roll_over(&new).await.unwrap();
+    assert!(ca.knows(&new).await.unwrap() && !ca.knows(&old).await.unwrap());
     let restored = Account::restore(&ca, &new).await.unwrap();
     assert_eq!(restored.url(), old.url());
     certificate(&restored, &names(), &responder).await;
@@ -82,7 +101,10 @@ async fn contacts_can_be_replaced() {
         .update_contact(&["new@example.com".to_owned()])
         .await
         .unwrap();
+    assert_eq!(account.state().await.unwrap().contact, ["new@example.com"]);
     account.update_contact(&[]).await.unwrap();
+    let state = account.state().await.unwrap();
+    assert_eq!((state.status.as_str(), state.contact.len()), ("valid", 0));
 }
 
 #[tokio::test]

@@ -42,11 +42,21 @@ pub(crate) async fn certificate(
     responder: &Responder,
 ) -> Chain {
     let key = PrivateKey::generate(KeyKind::P256).unwrap();
+    certificate_for(account, names, &key, responder).await
+}
+
+/// The same for this key.
+pub(crate) async fn certificate_for(
+    account: &Account,
+    names: &[Identifier],
+    key: &PrivateKey,
+    responder: &Responder,
+) -> Chain {
     let mut order = place(account, names).await;
     order.validate(responder).await.unwrap();
     order.finalize(&key.request(names).unwrap()).await.unwrap();
     let chain = Chain::from_pem(&order.certificate().await.unwrap()).unwrap();
-    chain.check(&key, names, OffsetDateTime::now_utc()).unwrap();
+    chain.check(key, names, OffsetDateTime::now_utc()).unwrap();
     chain
 }
 
