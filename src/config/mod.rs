@@ -9,6 +9,7 @@ mod reader;
 mod resolver;
 mod show;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -52,6 +53,26 @@ pub struct Config {
     pub acme: Acme,
     /// The apps, in the order of the file.
     pub apps: Vec<App>,
+    index: Index,
+}
+
+/// Which app has a name or a domain: there may be thousands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Index {
+    names: HashMap<AppName, usize>,
+    domains: HashMap<Identifier, usize>,
+}
+
+impl Index {
+    fn of(apps: &[App]) -> Self {
+        let mut index = Self::default();
+        for (n, app) in apps.iter().enumerate() {
+            index.names.insert(app.name.clone(), n);
+            let domains = app.domains.iter().map(|domain| (domain.clone(), n));
+            index.domains.extend(domains);
+        }
+        index
+    }
 }
 
 /// How nginx is tested, reloaded and reached.
@@ -159,21 +180,20 @@ impl Config {
             nginx,
             proxy,
             acme,
+            index: Index::of(&apps),
             apps,
         })
     }
 
     /// The app of this name.
     pub fn app(&self, name: &AppName) -> Option<&App> {
-        self.apps.iter().find(|app| app.name == *name)
+        Some(&self.apps[*self.index.names.get(name)?])
     }
 
     /// The app through whose door an identifier is validated.
     pub fn app_of(&self, identifier: &Identifier) -> Option<&App> {
-        let exact = self
-            .apps
-            .iter()
-            .find(|app| app.domains.contains(identifier));
+        let exact = self.index.domains.get(identifier);
+        let exact = exact.map(|n| &self.apps[*n]);
         exact.or_else(|| self.apps.iter().find(|app| app.covers(identifier)))
     }
 }

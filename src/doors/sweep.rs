@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use futures_util::future::{join_all, try_join_all};
 
 use super::{DoorError, Doors, told};
-use crate::config::{Config, Door as Place};
+use crate::config::{App, Config, Door as Place};
 use crate::files;
 use crate::identifier::AppName;
 use crate::lock::Lock;
@@ -53,9 +53,14 @@ impl Doors {
         config: &Config,
         unwanted: Unwanted<'_>,
     ) -> Result<Swept, StoreError> {
-        let mut apps: Vec<_> = config
-            .apps
-            .iter()
+        // Thousands of apps have no door and no lease: nothing is locked and read for them.
+        let stands = |app: &&App| {
+            app.door
+                .directory()
+                .is_some_and(|directory| directory.join(DOOR_FILE).exists())
+        };
+        let standing = config.apps.iter().filter(stands);
+        let mut apps: Vec<_> = standing
             .map(|app| app.name.clone())
             .chain(self.store.leased()?)
             .collect();

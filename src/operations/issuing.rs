@@ -9,6 +9,7 @@ use tokio::task::{JoinError, JoinSet};
 use super::Listener;
 use crate::admin::protocol::{Certificate, Fared, Reply};
 use crate::agenda::Agenda;
+use crate::config::Config;
 use crate::convoy::Seat;
 use crate::deploy::Deployed;
 use crate::engine::Engine;
@@ -58,16 +59,7 @@ pub(super) async fn renew(
         }
         false => names,
     };
-    let (mut jobs, mut certificates) = (Vec::new(), Vec::new());
-    for name in names {
-        match of_lineage(store, &config, &name, Urgency::due(force)) {
-            Ok(job) => match not_due(store, &job) {
-                Some(summary) => certificates.push(Fared::Done(still_good(store, &job, &summary))),
-                None => jobs.push(job),
-            },
-            Err(report) => certificates.push(Fared::Failed { name, report }),
-        }
-    }
+    let (jobs, mut certificates) = look(engine, &config, names, force).await;
     let seats = Seat::convoy(jobs.len());
     let mut tasks = JoinSet::new();
     let mut names = HashMap::new();
@@ -89,6 +81,41 @@ pub(super) async fn renew(
         }));
     }
     Ok(Reply::Renewed { certificates })
+}
+
+/// Which of these there is something to do for, and how the others stand. Files only, so all cores look.
+async fn look(
+    engine: &Arc<Engine>,
+    config: &Arc<Config>,
+    names: Vec<AppName>,
+    force: bool,
+) -> (Vec<Job>, Vec<Fared>) {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = names.len().div_ceil(cores).max(1);
+    let mut looks = JoinSet::new();
+    for names in names.chunks(share) {
+        let (names, store) = (names.to_vec(), engine.parts.store.clone());
+        let config = Arc::clone(config);
+        looks.spawn_blocking(move || {
+            let (mut jobs, mut fared) = (Vec::new(), Vec::new());
+            for name in names {
+                match of_lineage(&store, &config, &name, Urgency::due(force)) {
+                    Ok(job) => match not_due(&store, &job) {
+                        Some(good) => fared.push(Fared::Done(still_good(&store, &job, &good))),
+                        None => jobs.push(job),
+                    },
+                    Err(report) => fared.push(Fared::Failed { name, report }),
+                }
+            }
+            (jobs, fared)
+        });
+    }
+    let (mut jobs, mut fared) = (Vec::new(), Vec::new());
+    for (more_jobs, more_fared) in looks.join_all().await {
+        jobs.extend(more_jobs);
+        fared.extend(more_fared);
+    }
+    (jobs, fared)
 }
 
 /// What is live, if there is nothing to be done for it. What can't be read is looked at under its lock, and reported there.

@@ -125,10 +125,9 @@ fn what_is_due_together_shares_its_reloads() {
         .map(|(name, domain)| Server::of(&[domain]).to(&app).with_door(name));
     let nginx = Nginx::serving(servers);
     let pebble = Pebble::visiting(&nginx).start();
-    let sidedoor = names.iter().zip(&domains).fold(
-        Sidedoor::beside(&nginx, &pebble),
-        |sidedoor, (name, domain)| sidedoor.app(name, &[domain], &app),
-    );
+    let apps = names.iter().zip(&domains);
+    let apps = apps.map(|(name, domain)| (name.as_str(), domain.as_str()));
+    let sidedoor = Sidedoor::beside(&nginx, &pebble).apps(apps, &app);
     sidedoor.call(["renew"]).succeeded();
     for name in &names {
         assert_eq!(sidedoor.versions(name).len(), 1);

@@ -81,7 +81,12 @@ impl Nginx {
 
     /// Another server block, from the next start or reload on.
     pub fn add(&mut self, server: Server) {
-        self.servers.push(server);
+        self.add_all([server]);
+    }
+
+    /// Other server blocks, from the next start or reload on.
+    pub fn add_all(&mut self, servers: impl IntoIterator<Item = Server>) {
+        self.servers.extend(servers);
         self.write_configuration();
     }
 

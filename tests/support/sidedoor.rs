@@ -72,15 +72,31 @@ impl Sidedoor {
         self.app_with(name, domains, app, "")
     }
 
+    /// With many apps, each with one name.
+    pub fn apps<'a>(
+        mut self,
+        apps: impl IntoIterator<Item = (&'a str, &'a str)>,
+        app: &App,
+    ) -> Self {
+        for (name, domain) in apps {
+            self.add(name, &[domain], app, "");
+        }
+        self.written()
+    }
+
     /// With an app and further lines in its table.
     pub fn app_with(mut self, name: &str, domains: &[&str], app: &App, lines: &str) -> Self {
+        self.add(name, domains, app, lines);
+        self.written()
+    }
+
+    fn add(&mut self, name: &str, domains: &[&str], app: &App, lines: &str) {
         let directory = self.doors.join(name);
         fs::create_dir_all(&directory).unwrap();
         self.apps.push(format!(
             "[[app]]\nname = {name:?}\ndomains = {domains:?}\nupstream = \"http://127.0.0.1:{}\"\ninclude_dir = {directory:?}\n{lines}\n",
             app.port()
         ));
-        self.written()
     }
 
     /// Sets a key of `[acme]`, in place of what it was.
