@@ -1,5 +1,6 @@
 //! What each request does, the same whether it came over the admin socket or a command works alone.
 
+mod account;
 mod installed;
 mod issuing;
 
@@ -75,6 +76,9 @@ pub async fn perform(
                 certificate.in_flight = engine.in_flight.get(&certificate.name).map(|step| *step);
             }
             Ok(Reply::Status(status))
+        }
+        Request::Account { act, directory } => {
+            account::account(engine, act, directory.as_deref()).await
         }
     }
 }

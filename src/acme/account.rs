@@ -248,6 +248,11 @@ impl Account {
         self.inner.id()
     }
 
+    /// The thumbprint of its key (RFC 7638).
+    pub fn thumbprint(&self) -> &str {
+        self.inner.key_thumbprint()
+    }
+
     /// The CA it is with.
     pub fn ca(&self) -> &Ca {
         &self.ca

@@ -12,18 +12,18 @@ use tokio::task::JoinSet;
 
 /// One request as it came.
 #[derive(Debug, Clone)]
-pub(super) struct Received {
-    pub(super) line: String,
-    pub(super) headers: Vec<String>,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Received {
+    pub(crate) line: String,
+    pub(crate) headers: Vec<String>,
+    pub(crate) body: Vec<u8>,
     /// How many requests came before it on its connection.
-    pub(super) before: usize,
-    /// All requests before it, as in [`FakeCa::lines`].
-    pub(super) earlier: Vec<String>,
+    pub(crate) before: usize,
+    /// All requests before it.
+    pub(crate) log: Arc<[Received]>,
 }
 
 impl Received {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find_map(|line| {
             let (key, value) = line.split_once(':')?;
             key.eq_ignore_ascii_case(name).then(|| value.trim())
@@ -31,25 +31,25 @@ impl Received {
     }
 
     /// How often a request was made before.
-    pub(super) fn count(&self, line: &str) -> usize {
-        self.earlier
+    pub(crate) fn count(&self, line: &str) -> usize {
+        self.log
             .iter()
-            .filter(|earlier| *earlier == line)
+            .filter(|earlier| earlier.line == line)
             .count()
     }
 
     /// What was signed, of a POST (RFC 8555 6.2).
-    pub(super) fn payload(&self) -> Value {
+    pub(crate) fn payload(&self) -> Value {
         serde_json::from_slice(&self.part("payload")).unwrap_or(Value::Null)
     }
 
     /// Who signed it and what for, of a POST (RFC 8555 6.2).
-    pub(super) fn protected(&self) -> Value {
+    pub(crate) fn protected(&self) -> Value {
         serde_json::from_slice(&self.part("protected")).unwrap()
     }
 
     /// Whether nothing was signed, of a POST (RFC 8555 6.3).
-    pub(super) fn is_reading(&self) -> bool {
+    pub(crate) fn is_reading(&self) -> bool {
         self.part("payload").is_empty()
     }
 
@@ -62,7 +62,7 @@ impl Received {
 
 /// What the fake CA does with a request.
 #[derive(Debug, Clone)]
-pub(super) enum Reply {
+pub(crate) enum Reply {
     /// Answers.
     Answer {
         status: u16,
@@ -78,11 +78,11 @@ pub(super) enum Reply {
 }
 
 impl Reply {
-    pub(super) fn json(status: u16, body: &Value) -> Self {
+    pub(crate) fn json(status: u16, body: &Value) -> Self {
         Self::text(status, &body.to_string()).with("content-type: application/json")
     }
 
-    pub(super) fn problem(status: u16, kind: &str, detail: &str) -> Self {
+    pub(crate) fn problem(status: u16, kind: &str, detail: &str) -> Self {
         let kind = format!("urn:ietf:params:acme:error:{kind}");
         Self::json(
             status,
@@ -90,7 +90,7 @@ impl Reply {
         )
     }
 
-    pub(super) fn text(status: u16, body: &str) -> Self {
+    pub(crate) fn text(status: u16, body: &str) -> Self {
         Self::Answer {
             status,
             headers: Vec::new(),
@@ -98,7 +98,7 @@ impl Reply {
         }
     }
 
-    pub(super) fn with(mut self, header: impl Into<String>) -> Self {
+    pub(crate) fn with(mut self, header: impl Into<String>) -> Self {
         if let Self::Answer { headers, .. } = &mut self {
             headers.push(header.into());
         }
@@ -107,7 +107,7 @@ impl Reply {
 }
 
 /// A well-behaved CA: one order for `a.example`, ready once its challenge was announced, valid once it was finalised.
-pub(super) fn usual(request: &Received, base: &str) -> Reply {
+pub(crate) fn usual(request: &Received, base: &str) -> Reply {
     match request.line.as_str() {
         "GET /directory" => Reply::json(
             200,
@@ -136,7 +136,7 @@ pub(super) fn usual(request: &Received, base: &str) -> Reply {
 }
 
 /// The one order in this state (RFC 8555 7.1.3).
-pub(super) fn order(http: u16, base: &str, status: &str) -> Reply {
+pub(crate) fn order(http: u16, base: &str, status: &str) -> Reply {
     let mut order = json!({
         "status": status,
         "identifiers": [{ "type": "dns", "value": "a.example" }],
@@ -150,7 +150,7 @@ pub(super) fn order(http: u16, base: &str, status: &str) -> Reply {
 }
 
 /// The one authorization in this state (RFC 8555 7.1.4).
-pub(super) fn authorization(status: &str, challenges: &[Value]) -> Reply {
+pub(crate) fn authorization(status: &str, challenges: &[Value]) -> Reply {
     Reply::json(
         200,
         &json!({
@@ -162,12 +162,12 @@ pub(super) fn authorization(status: &str, challenges: &[Value]) -> Reply {
 }
 
 /// A challenge in this state (RFC 8555 7.1.5).
-pub(super) fn challenge(base: &str, kind: &str, status: &str) -> Value {
+pub(crate) fn challenge(base: &str, kind: &str, status: &str) -> Value {
     json!({ "type": kind, "url": format!("{base}/challenge/1"), "status": status, "token": "token1" })
 }
 
 /// The running fake; it ends when dropped.
-pub(super) struct FakeCa {
+pub(crate) struct FakeCa {
     address: SocketAddr,
     received: Arc<Mutex<Vec<Received>>>,
     _server: JoinSet<()>,
@@ -175,7 +175,7 @@ pub(super) struct FakeCa {
 
 impl FakeCa {
     /// Starts a CA that answers as `script` says. POST and HEAD get a nonce each; HEAD is answered without asking the script.
-    pub(super) async fn start<S>(script: S) -> Self
+    pub(crate) async fn start<S>(script: S) -> Self
     where
         S: Fn(&Received, &str) -> Reply + Send + Sync + 'static,
     {
@@ -203,19 +203,19 @@ impl FakeCa {
         }
     }
 
-    pub(super) fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
     /// All requests so far, as `METHOD path`.
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.received()
             .into_iter()
             .map(|request| request.line)
             .collect()
     }
 
-    pub(super) fn received(&self) -> Vec<Received> {
+    pub(crate) fn received(&self) -> Vec<Received> {
         self.received.lock().unwrap().clone()
     }
 }
@@ -245,7 +245,7 @@ where
             headers: lines.collect(),
             body: Vec::new(),
             before,
-            earlier: Vec::new(),
+            log: Arc::default(),
         };
         let length = request
             .header("content-length")
@@ -254,8 +254,8 @@ where
         stream.read_exact(&mut request.body).await?;
         let (nonce, base) = {
             let mut log = log.lock().unwrap();
-            request.earlier = log.iter().map(|earlier| earlier.line.clone()).collect();
             log.push(request.clone());
+            request.log = log[..log.len() - 1].into();
             (
                 format!("replay-nonce: nonce{}", log.len()),
                 format!("http://{address}"),

@@ -15,7 +15,7 @@ mod call;
 mod client;
 mod connect;
 #[cfg(test)]
-mod fake_ca;
+pub(crate) mod fake_ca;
 mod order;
 mod pace;
 mod problem;

@@ -1,5 +1,6 @@
 //! The admin socket: how a command reaches a running sidecar. Its file's mode is what guards it.
 
+pub mod account;
 pub mod client;
 pub mod protocol;
 pub mod server;

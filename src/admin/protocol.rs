@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::account::{AccountAct, AccountStatus};
 use crate::challenge::{KeyAuthorization, Token};
 use crate::identifier::{AppName, Identifier};
 use crate::progress::Note;
@@ -55,6 +56,13 @@ pub enum Request {
     ListChallenges,
     /// How every certificate stands.
     Status,
+    /// Something with an account.
+    Account {
+        /// What.
+        act: AccountAct,
+        /// At which CA; the configuration's first where nothing is given.
+        directory: Option<String>,
+    },
 }
 
 /// How one certificate fared.
@@ -132,6 +140,13 @@ pub enum Reply {
     },
     /// How every certificate stands.
     Status(Status),
+    /// An account, after what was done.
+    Account {
+        /// What was done.
+        act: AccountAct,
+        /// How it stands.
+        account: AccountStatus,
+    },
     /// Nothing more to say.
     Done,
 }

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+use crate::admin::account::AccountAct;
 use crate::admin::protocol::Request;
 use crate::challenge::{KeyAuthorization, Token};
-use crate::config::DEFAULT_FILE;
+use crate::config::{DEFAULT_FILE, Directory};
 use crate::identifier::{AppName, Identifier};
 use crate::report::Report;
 use crate::telemetry::{Level, LogFormat};
@@ -113,6 +114,11 @@ enum Command {
         #[command(subcommand)]
         command: Challenge,
     },
+    /// Look after the accounts at the CAs; every app's certificates share one at each
+    Account {
+        #[command(subcommand)]
+        command: AccountCommand,
+    },
     /// Look at the configuration
     Config {
         #[command(subcommand)]
@@ -136,6 +142,65 @@ enum Challenge {
     },
     /// List the tokens that are answered
     List,
+}
+
+#[derive(Debug, Subcommand)]
+enum AccountCommand {
+    /// Tell where the account is and what its CA knows of it
+    Show {
+        #[command(flatten)]
+        at: At,
+        /// As one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the account, unless there is one; the first certificate does so, too
+    Register {
+        #[command(flatten)]
+        at: At,
+    },
+    /// Tell the CA the configuration's e-mail addresses
+    Update {
+        #[command(flatten)]
+        at: At,
+    },
+    /// Give the account a new key
+    Rollover {
+        #[command(flatten)]
+        at: At,
+    },
+    /// Close the account for good
+    Deactivate {
+        #[command(flatten)]
+        at: At,
+        /// Ask nobody
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct At {
+    /// At which CA: a preset's name or a URL; the configuration's first unless given
+    #[arg(long, value_name = "NAME|URL")]
+    directory: Option<Directory>,
+}
+
+impl AccountCommand {
+    fn request(&self) -> Request {
+        let (act, at) = match self {
+            Self::Show { at, .. } => (AccountAct::Show, at),
+            Self::Register { at } => (AccountAct::Register, at),
+            Self::Update { at } => (AccountAct::Update, at),
+            Self::Rollover { at } => (AccountAct::Rollover, at),
+            Self::Deactivate { at, .. } => (AccountAct::Deactivate, at),
+        };
+        let directory = at.directory.as_ref();
+        Request::Account {
+            act,
+            directory: directory.map(|directory| directory.url().to_owned()),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Subcommand)]
@@ -197,8 +262,26 @@ impl Arguments {
     pub(super) fn wants_json(&self) -> bool {
         matches!(
             self.command,
-            Command::Status { json: true } | Command::Check { json: true, .. }
+            Command::Status { json: true }
+                | Command::Check { json: true, .. }
+                | Command::Account {
+                    command: AccountCommand::Show { json: true, .. }
+                }
         )
+    }
+
+    /// What to ask before what can't be undone, unless it was answered by `--yes`.
+    pub(super) fn question(&self) -> Option<String> {
+        match &self.command {
+            Command::Account {
+                command: AccountCommand::Deactivate { at, yes: false },
+            } => {
+                let at = at.directory.as_ref().map(Directory::url);
+                let at = at.unwrap_or("the first CA of the configuration");
+                Some(format!("close the account at {at} for good?"))
+            }
+            _ => None,
+        }
     }
 
     pub(super) fn meaning(&self) -> Result<Meaning, Report> {
@@ -230,6 +313,7 @@ impl Arguments {
                 force: *force,
             },
             Command::Status { .. } => Request::Status,
+            Command::Account { command } => command.request(),
             Command::Open { app, minutes } => Request::Open {
                 app: app.clone(),
                 seconds: u64::from(*minutes) * 60,

@@ -2,6 +2,7 @@
 
 mod alone;
 mod arguments;
+mod confirm;
 mod output;
 
 use std::process::ExitCode;
@@ -111,6 +112,12 @@ async fn execute(arguments: &Arguments) -> Exit {
             return Exit::Usage;
         }
     };
+    if let Some(question) = arguments.question()
+        && let Err(report) = confirm::confirm(&question)
+    {
+        output.failure(&report);
+        return Exit::Usage;
+    }
     match meaning {
         Meaning::Run => match daemon::run(config).await {
             Ok(()) => Exit::Done,

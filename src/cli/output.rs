@@ -1,7 +1,10 @@
 //! What a command prints: its end on standard output, how far it has come and what went wrong on standard error.
 
+mod account;
+
 use std::io::{IsTerminal, Write};
 
+use serde::Serialize;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
@@ -121,9 +124,9 @@ impl Output {
 
     /// Tells what is in the way, and what that means to the caller.
     pub(super) fn check(&self, check: &Check) -> Exit {
-        match serde_json::to_string_pretty(check) {
-            Ok(json) if self.json => self.say(&json),
-            _ => check.apps.iter().for_each(|app| self.check_app(app)),
+        match self.json {
+            true => self.json(check),
+            false => check.apps.iter().for_each(|app| self.check_app(app)),
         }
         if check.is_blocked() {
             Exit::Failed
@@ -166,6 +169,13 @@ impl Output {
         }
     }
 
+    fn json(&self, value: &impl Serialize) {
+        match serde_json::to_string_pretty(value) {
+            Ok(json) => self.say(&json),
+            Err(error) => tell(format_args!("error: {error}\n")),
+        }
+    }
+
     fn reply(&self, reply: &Reply) {
         match reply {
             Reply::Issued(certificate) => self.say(&certificate_line(certificate)),
@@ -185,11 +195,14 @@ impl Output {
             Reply::Challenges { tokens } => {
                 tokens.iter().for_each(|token| self.say(token.as_str()))
             }
-            Reply::Status(status) if self.json => match serde_json::to_string_pretty(status) {
-                Ok(json) => self.say(&json),
-                Err(error) => tell(format_args!("error: {error}\n")),
-            },
+            Reply::Status(status) if self.json => self.json(status),
             Reply::Status(status) => self.status(status),
+            Reply::Account { account, .. } if self.json => self.json(account),
+            Reply::Account { act, account } => {
+                account::lines(*act, account)
+                    .iter()
+                    .for_each(|line| self.say(line));
+            }
             Reply::Done => {}
         }
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::Config;
 use super::handover::Handover;
 use super::reader::Section;
 use crate::certificate::KeyKind;
@@ -66,6 +67,12 @@ pub struct Eab {
 pub struct Directory(String);
 
 impl Directory {
+    /// A CA that speaks plain HTTP, as those in tests may.
+    #[cfg(test)]
+    pub(crate) fn of_test(url: &str) -> Self {
+        Self(url.to_owned())
+    }
+
     /// The URL.
     pub fn url(&self) -> &str {
         &self.0
@@ -125,6 +132,37 @@ impl FromStr for Mail {
             }
             _ => Err("an e-mail address such as \"ops@example.com\" is expected here"),
         }
+    }
+}
+
+impl Config {
+    /// Every CA that certificates are ordered from, the first one first, each with how it is reached: an account is all apps'.
+    pub fn cas(&self) -> Vec<(&Directory, &Acme)> {
+        let mut cas: Vec<(&Directory, &Acme)> = Vec::new();
+        let apps = self.apps.iter().map(|app| &app.acme);
+        for acme in std::iter::once(&self.acme).chain(apps) {
+            for directory in &acme.directories {
+                if !cas.iter().any(|(known, _)| *known == directory) {
+                    cas.push((directory, acme));
+                }
+            }
+        }
+        cas
+    }
+
+    /// The e-mail addresses for the account at this CA: those of everybody who uses it.
+    pub fn contact_at(&self, directory: &Directory) -> Vec<String> {
+        let mut contact: Vec<String> = Vec::new();
+        let apps = self.apps.iter().map(|app| &app.acme);
+        let all = std::iter::once(&self.acme).chain(apps);
+        for acme in all.filter(|acme| acme.directories.contains(directory)) {
+            for address in &acme.contact {
+                if !contact.contains(address) {
+                    contact.push(address.clone());
+                }
+            }
+        }
+        contact
     }
 }
 

@@ -108,7 +108,7 @@ impl IssueError {
     pub(super) fn is_the_cas(&self) -> bool {
         matches!(
             self,
-            Self::Account(NoAccount::Account(_) | NoAccount::TermsNotAccepted { .. })
+            Self::Account(NoAccount::Account(_))
                 | Self::Order { .. }
                 | Self::Chain(_)
                 | Self::Withheld(_)
@@ -163,9 +163,7 @@ impl IssueError {
                 },
                 error.retry_after(),
             ),
-            Self::Account(NoAccount::TermsNotAccepted { .. } | NoAccount::Ca(_)) => {
-                (Cause::Lasting, None)
-            }
+            Self::Account(NoAccount::Ca(_)) => (Cause::Lasting, None),
             Self::All(errors) => return Self::failed_everywhere(errors),
             _ => (Cause::Passing, None),
         };

@@ -54,7 +54,8 @@ impl Issuance<'_> {
         } = self;
         // Without the CA a door would be opened for nobody.
         let turn = parts.turns.at(directory.url()).await;
-        let account = parts.accounts.at(directory, &job.acme).await?;
+        let contact = self.config.contact_at(directory);
+        let account = parts.accounts.at(directory, &job.acme, &contact).await?;
         progress.reached(Step::Account, account.url());
         let resumed = self.take_up(directory, &account).await?;
         drop(turn);

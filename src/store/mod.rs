@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! accounts/<directory>/account.json
+//! accounts/<directory>/account.json.next          the key it is to have, before the CA hears of that
 //! archive/<name>/0001/{privkey,cert,chain,fullchain}.pem
 //! archive/<name>/next.pem                         the key of an order in flight
 //! live/<name> -> ../archive/<name>/0001
@@ -12,6 +13,7 @@
 //! ```
 
 mod access;
+mod accounts;
 mod archive;
 mod budgets;
 mod leases;
@@ -31,6 +33,7 @@ use crate::lock::{Lock, LockError};
 use crate::principal::Unknown;
 use access::Access;
 
+pub use accounts::Stamp;
 pub use archive::{Saved, Version};
 pub use leases::Lease;
 pub use lineages::{Errand, ErrandKind, Failure, Lineage, OrderInFlight, Summary};
@@ -173,45 +176,6 @@ impl Store {
 
     fn lock_path(&self, kind: &str, name: &str) -> PathBuf {
         self.directory.join(format!("locks/{kind}-{name}.lock"))
-    }
-
-    /// The lock under which an account is made.
-    pub async fn lock_account(
-        &self,
-        directory_url: &str,
-        limit: Duration,
-    ) -> Result<Lock, StoreError> {
-        Ok(Lock::wait(
-            &self.lock_path("account", &directory_name(directory_url)),
-            limit,
-        )
-        .await?)
-    }
-
-    /// The account at a directory, as it was saved.
-    pub fn account<T: DeserializeOwned>(
-        &self,
-        directory_url: &str,
-    ) -> Result<Option<T>, StoreError> {
-        read_json(&self.account_path(directory_url))
-    }
-
-    /// Saves the account at a directory (mode 0600).
-    pub fn save_account<T: Serialize>(
-        &self,
-        directory_url: &str,
-        account: &T,
-    ) -> Result<(), StoreError> {
-        let path = self.account_path(directory_url);
-        write_json(&path, account)?;
-        files::sync_directory_of(&path).map_err(io_error("written", &path))
-    }
-
-    fn account_path(&self, directory_url: &str) -> PathBuf {
-        self.directory
-            .join("accounts")
-            .join(directory_name(directory_url))
-            .join("account.json")
     }
 }
 
