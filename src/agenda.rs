@@ -27,6 +27,7 @@ pub struct Agenda {
     pub saved: Option<Pair>,
     certificate: Option<schedule::Certificate>,
     is_wanted: bool,
+    is_revoked: bool,
     renew_before: Option<std::time::Duration>,
     directory: String,
     fingerprint: String,
@@ -44,10 +45,10 @@ pub struct Outlook {
 }
 
 impl Outlook {
-    /// Of a lineage that is looked after; nothing where no app has its names any more. At once if it can't be told, since the attempt says why.
+    /// Of a lineage that is looked after; nothing where no app has its names any more, or it was revoked for good. At once if it can't be told, since the attempt says why.
     pub fn of(store: &Store, config: &Config, name: &AppName, now: OffsetDateTime) -> Option<Self> {
         let job = jobs::of_lineage(store, config, name, Urgency::due(false)).ok()?;
-        let unreadable = |_| Self {
+        let unreadable = || Self {
             at: now,
             attempt: Attempt {
                 at: now,
@@ -55,7 +56,11 @@ impl Outlook {
             },
             along_from: None,
         };
-        Some(Agenda::read(store, &job).map_or_else(unreadable, |agenda| agenda.outlook(now)))
+        match Agenda::read(store, &job) {
+            Ok(agenda) if agenda.lineage.is_withdrawn() => None,
+            Ok(agenda) => Some(agenda.outlook(now)),
+            Err(_) => Some(unreadable()),
+        }
     }
 
     /// Whether its attempt may be made now, since others' are, and its own would be within this time anyway.
@@ -83,10 +88,11 @@ impl Agenda {
         let first = job.acme.directories.first();
         let directory = first.map_or_else(String::new, |first| first.url().to_owned());
         let is_theirs = lineage.directory.as_ref() == Some(&directory);
+        let is_revoked = live.is_some_and(|live| lineage.is_revoked(live));
         let is_wanted = summary
             .as_ref()
             .is_some_and(|summary| are_same(&summary.identifiers, &job.identifiers));
-        let saved = saved_but_not_live(store, job, live)?;
+        let saved = saved_but_not_live(store, job, &lineage, live)?;
         let certificate = summary.as_ref().map(|summary| schedule::Certificate {
             id: summary.id.clone().filter(|_| is_theirs),
             not_before: summary.not_before,
@@ -98,7 +104,8 @@ impl Agenda {
             summary,
             saved,
             certificate,
-            is_wanted,
+            is_wanted: is_wanted && !is_revoked,
+            is_revoked,
             renew_before: job.acme.renew_before,
             directory,
             fingerprint: fingerprint(job),
@@ -109,6 +116,7 @@ impl Agenda {
         Facts {
             certificate: self.certificate.as_ref(),
             is_wanted: self.is_wanted,
+            is_revoked: self.is_revoked,
             is_served: self.is_served(),
             renew_before: self.renew_before,
             directory: &self.directory,
@@ -211,6 +219,7 @@ impl Agenda {
 fn saved_but_not_live(
     store: &Store,
     job: &Job,
+    lineage: &Lineage,
     live: Option<Version>,
 ) -> Result<Option<Pair>, StoreError> {
     // Numbers are given out one after the other.
@@ -219,19 +228,22 @@ fn saved_but_not_live(
         return Ok(None);
     }
     let newest = store.versions(&job.name)?.pop();
-    good_pair(store, job, newest)
+    good_pair(store, job, lineage, newest)
 }
 
-/// The version, if it is for the right names and most of its lifetime is not over.
+/// The version, if it is for the right names, most of its lifetime is not over, and its CA stands by it.
 pub fn good_pair(
     store: &Store,
     job: &Job,
+    lineage: &Lineage,
     version: Option<Version>,
 ) -> Result<Option<Pair>, StoreError> {
     let read = version.map(|version| read_pair(store, &job.name, version));
     let now = OffsetDateTime::now_utc();
     Ok(read.transpose()?.flatten().filter(|pair| {
-        pair.is_for(&job.identifiers) && now < pair.due_at_the_latest(job.acme.renew_before)
+        pair.is_for(&job.identifiers)
+            && !lineage.is_revoked(pair.version)
+            && now < pair.due_at_the_latest(job.acme.renew_before)
     }))
 }
 

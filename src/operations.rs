@@ -3,6 +3,7 @@
 mod account;
 mod installed;
 mod issuing;
+mod revoke;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,7 @@ pub async fn perform(
     match request {
         Request::Issue { app, names, force } => {
             let job = job(&engine.config(), app.as_ref(), names, Urgency::asked(force))?;
+            revoke::lift(&engine.parts.store, &job.name).await?;
             issuing::issue(engine, &job, listener)
                 .await
                 .map(Reply::Issued)
@@ -77,6 +79,11 @@ pub async fn perform(
             }
             Ok(Reply::Status(status))
         }
+        Request::Revoke {
+            name,
+            reason,
+            no_new,
+        } => revoke::revoke(engine, name, reason, no_new, listener).await,
         Request::Account { act, directory } => {
             account::account(engine, act, directory.as_deref()).await
         }

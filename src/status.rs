@@ -15,7 +15,7 @@ use crate::nginx::settled::Patience;
 use crate::nginx::survey::Surveyor;
 use crate::progress::Step;
 use crate::schedule::{Attempt, Why};
-use crate::store::{Errand, Failure, Lease, Store, StoreError, Version};
+use crate::store::{Errand, Failure, Lease, Revoked, Store, StoreError, Version};
 
 /// Something may have been reloaded just now, so another certificate is asked for again, but not for long.
 const LOOK: Duration = Duration::from_millis(300);
@@ -50,6 +50,8 @@ pub struct CertificateStatus {
     pub in_flight: Option<Step>,
     /// When it is attempted next, and why then; nothing where nobody looks after it.
     pub next_attempt: Option<NextAttempt>,
+    /// Whether the CA has revoked what is live, and why.
+    pub revoked: Option<Revoked>,
     /// What went wrong last, unless it has gone well since.
     pub failure: Option<Failure>,
     /// What followed when it went live, as it went last.
@@ -177,6 +179,10 @@ async fn one(
     let next_attempt = outlook
         .filter(|_| is_looked_after)
         .map(|outlook| outlook.attempt.into());
+    let revoked = lineage.revoked.filter(|revoked| {
+        let live = live.as_ref();
+        live.is_some_and(|(live, _)| !live.placeholder && live.version <= revoked.version)
+    });
     Ok(CertificateStatus {
         enabled: app.is_some_and(|app| app.enabled),
         identifiers,
@@ -185,6 +191,7 @@ async fn one(
         door: store.lease(name)?,
         in_flight: None,
         next_attempt,
+        revoked,
         failure: lineage.failure,
         errands: lineage.errands,
         unreadable: None,
@@ -203,6 +210,7 @@ fn unreadable(config: &Config, name: AppName, error: &StoreError) -> Certificate
         door: None,
         in_flight: None,
         next_attempt: None,
+        revoked: None,
         failure: None,
         errands: Vec::new(),
         unreadable: Some(error.to_string()),

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::account::{AccountAct, AccountStatus};
+use crate::acme::RevocationReason;
 use crate::challenge::{KeyAuthorization, Token};
 use crate::identifier::{AppName, Identifier};
 use crate::progress::Note;
@@ -56,6 +57,15 @@ pub enum Request {
     ListChallenges,
     /// How every certificate stands.
     Status,
+    /// The end of a certificate, and another one in its place.
+    Revoke {
+        /// The lineage.
+        name: AppName,
+        /// Why.
+        reason: RevocationReason,
+        /// Whether no other one is wanted.
+        no_new: bool,
+    },
     /// Something with an account.
     Account {
         /// What.
@@ -107,6 +117,16 @@ pub enum Fared {
     },
 }
 
+/// What has proven to a CA that a certificate is ours to be revoked (RFC 8555 7.6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RevokedBy {
+    /// The account that has ordered it.
+    Account,
+    /// Its own key.
+    Key,
+}
+
 /// What came of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "kebab-case")]
@@ -140,6 +160,19 @@ pub enum Reply {
     },
     /// How every certificate stands.
     Status(Status),
+    /// A certificate is revoked.
+    Revoked {
+        /// The lineage.
+        name: AppName,
+        /// Its serial number, as hexadecimal bytes.
+        serial: String,
+        /// Why.
+        reason: RevocationReason,
+        /// What has proven that it is ours.
+        by: RevokedBy,
+        /// The one in its place; nothing where none is wanted.
+        new: Option<Certificate>,
+    },
     /// An account, after what was done.
     Account {
         /// What was done.

@@ -205,6 +205,11 @@ impl Chain {
         }
     }
 
+    /// Whether the other's leaf was made for the same key.
+    pub fn has_key_of(&self, other: &Self) -> bool {
+        self.public_key == other.public_key
+    }
+
     /// Whether every wanted name stands in the leaf, a wildcard as itself.
     pub fn check_names(&self, wanted: &[Identifier]) -> Result<(), ChainError> {
         let missing: Vec<Identifier> = wanted

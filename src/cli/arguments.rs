@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+use crate::acme::RevocationReason;
 use crate::admin::account::AccountAct;
 use crate::admin::protocol::Request;
 use crate::challenge::{KeyAuthorization, Token};
@@ -73,6 +74,17 @@ enum Command {
         /// Also what isn't due
         #[arg(long)]
         force: bool,
+    },
+    /// Revoke what is live at its CA, and get another certificate with a new key in its place
+    Revoke {
+        /// The certificate
+        name: AppName,
+        /// Why, as RFC 5280 names it: unspecified, keyCompromise, affiliationChanged, superseded or cessationOfOperation
+        #[arg(long, default_value_t)]
+        reason: RevocationReason,
+        /// Get no other one, and don't renew it until it is issued by hand
+        #[arg(long)]
+        no_new: bool,
     },
     /// Tell how every certificate stands
     Status {
@@ -311,6 +323,15 @@ impl Arguments {
             Command::Renew { names, force } => Request::Renew {
                 names: names.clone(),
                 force: *force,
+            },
+            Command::Revoke {
+                name,
+                reason,
+                no_new,
+            } => Request::Revoke {
+                name: name.clone(),
+                reason: *reason,
+                no_new: *no_new,
             },
             Command::Status { .. } => Request::Status,
             Command::Account { command } => command.request(),

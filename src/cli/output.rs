@@ -10,7 +10,7 @@ use time::macros::format_description;
 
 use super::arguments::Arguments;
 use super::{Exit, exit_of};
-use crate::admin::protocol::{Certificate, Fared, Reply};
+use crate::admin::protocol::{Certificate, Fared, Reply, RevokedBy};
 use crate::check::{AppCheck, Check, Finding};
 use crate::config::Config;
 use crate::progress::Note;
@@ -197,6 +197,25 @@ impl Output {
             }
             Reply::Status(status) if self.json => self.json(status),
             Reply::Status(status) => self.status(status),
+            Reply::Revoked {
+                name,
+                serial,
+                reason,
+                by,
+                new,
+            } => {
+                let by = match by {
+                    RevokedBy::Account => "the account",
+                    RevokedBy::Key => "its key",
+                };
+                self.say(&format!("{name}: {serial} is revoked ({reason}), by {by}"));
+                match new {
+                    Some(new) => self.say(&certificate_line(new)),
+                    None => self.say(&format!(
+                        "{name}: no other one is issued until `sidedoor issue {name}`"
+                    )),
+                }
+            }
             Reply::Account { account, .. } if self.json => self.json(account),
             Reply::Account { act, account } => {
                 account::lines(*act, account)
@@ -300,6 +319,17 @@ fn status_lines(certificate: &CertificateStatus) -> Vec<String> {
             live.path
         ),
     });
+    if let Some(revoked) = &certificate.revoked {
+        let after = match revoked.withdrawn {
+            true => format!("; `sidedoor issue {}` gets another", certificate.name),
+            false => String::new(),
+        };
+        lines.push(format!(
+            "  REVOKED  {} ({}){after}",
+            time(revoked.at),
+            revoked.reason
+        ));
+    }
     for served in &certificate.served {
         let what = match (served.is_live, served.not_after, &served.error) {
             (true, ..) => "the same".to_owned(),

@@ -11,7 +11,7 @@ use crate::certificate::{ChainError, KeyError};
 use crate::config::{Config, Directory};
 use crate::deploy::DeployError;
 use crate::doors::DoorError;
-use crate::identifier::Identifier;
+use crate::identifier::{AppName, Identifier};
 use crate::report::Report;
 use crate::schedule::{Attempt, Cause, Event, Failed, Why};
 use crate::store::StoreError;
@@ -54,6 +54,9 @@ pub enum IssueError {
     /// Nothing was tried, since it is not the time yet.
     #[error("{}, so the next attempt is at {}", .0.why, .0.at)]
     NotYet(Attempt),
+    /// Nothing was tried, since it was revoked for good.
+    #[error("the certificate of {0} was revoked, and no new one wanted")]
+    Withdrawn(AppName),
     /// It took too long.
     #[error("it was not done after {} minutes", .0.as_secs() / 60)]
     Hung(Duration),
@@ -89,6 +92,7 @@ impl IssueError {
             Self::Unresolved(_) => {
                 "point them to this host in DNS; the sidecar goes on by itself as soon as they resolve (--force does not look)".into()
             }
+            Self::Withdrawn(name) => format!("run `sidedoor issue {name}` if one is wanted now"),
             Self::Died(_) => "report this to us with the log, please; it is tried again".into(),
             Self::Hung(_) => "look into the log for what it was waiting for; it is tried again".into(),
             Self::All(errors) => {
@@ -129,7 +133,7 @@ impl IssueError {
         match self {
             Self::Withheld(exhausted) => Event::Withheld(exhausted.clone()),
             Self::Unresolved(names) => Event::Unresolved(names.clone()),
-            Self::NotYet(_) => Event::Woken,
+            Self::NotYet(_) | Self::Withdrawn(_) => Event::Woken,
             // All of them are to be waited for; whichever has room first is worth the next attempt.
             Self::All(errors) if self.is_too_early() => {
                 let waits = errors.iter().filter_map(|(_, error)| match error {

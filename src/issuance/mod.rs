@@ -181,7 +181,9 @@ impl Issuance<'_> {
         } = self;
         let now = OffsetDateTime::now_utc();
         // What the schedule says of these has been saved before.
-        if let Ok(Issued::StillGood(_)) | Err(IssueError::NotYet(_)) = issued {
+        if let Ok(Issued::StillGood(_)) | Err(IssueError::NotYet(_) | IssueError::Withdrawn(_)) =
+            issued
+        {
             return Ok(());
         }
         let mut agenda = Agenda::read(&parts.store, job)?;

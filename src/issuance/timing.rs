@@ -24,6 +24,9 @@ impl Issuance<'_> {
     pub(super) async fn timing(&self, before: Option<Version>) -> Result<Timing, IssueError> {
         let Self { parts, job, .. } = self;
         let mut agenda = Agenda::read(&parts.store, job)?;
+        if agenda.lineage.is_withdrawn() {
+            return Err(IssueError::Withdrawn(job.name.clone()));
+        }
         let is_new = agenda.live != before;
         if let Some(done) = agenda.wanted().filter(|_| is_new) {
             return Ok(Timing::StillGood(done.clone()));
@@ -138,7 +141,7 @@ impl Issuance<'_> {
         if insists || lineage.deployed == live {
             return Ok(None);
         }
-        let pair = good_pair(&parts.store, job, live)?;
+        let pair = good_pair(&parts.store, job, &lineage, live)?;
         if pair.is_some() {
             progress
                 .notice("an earlier run has put a certificate live, but not seen nginx serve it");

@@ -53,6 +53,7 @@ pub(super) async fn renew(
 ) -> Result<Reply, Report> {
     let config = engine.config();
     let store = &engine.parts.store;
+    let named = !names.is_empty();
     let names = match names.is_empty() {
         true => {
             every_name(store, &config).map_err(|error| Report::new(&error, error.next_step()))?
@@ -67,17 +68,20 @@ pub(super) async fn renew(
         let (engine, listener) = (Arc::clone(engine), Arc::clone(listener));
         let name = job.name.clone();
         let task = tasks.spawn(async move {
-            let issued = attempt(&engine, &job, seat, listener).await;
-            fared(&engine, &job, issued)
+            match attempt(&engine, &job, seat, listener).await {
+                // Nobody has asked for this one.
+                Err(IssueError::Withdrawn(_)) if !named => None,
+                issued => Some(fared(&engine, &job, issued)),
+            }
         });
         names.insert(task.id(), name);
     }
     while let Some(ended) = tasks.join_next().await {
-        certificates.extend(ended.or_else(|died| {
-            let name = names.remove(&died.id()).ok_or(())?;
+        certificates.extend(ended.unwrap_or_else(|died| {
+            let name = names.remove(&died.id())?;
             remember_death(engine, &name, &died);
             let report = IssueError::Died(died.to_string()).report(&config);
-            Ok::<_, ()>(Fared::Failed { name, report })
+            Some(Fared::Failed { name, report })
         }));
     }
     Ok(Reply::Renewed { certificates })
@@ -162,7 +166,7 @@ async fn attempt(
     let issued = issuance::issue(&engine.parts, &config, job, seat, &progress).await;
     let issued = issued.inspect_err(|error| {
         let Report { what, next_step } = error.report(&config);
-        match error.is_too_early() {
+        match error.is_too_early() || matches!(error, IssueError::Withdrawn(_)) {
             true => tracing::info!(certificate = %job.name, reason = what, "no certificate yet"),
             false => {
                 tracing::error!(certificate = %job.name, error = what, next = next_step, "no certificate");

@@ -68,6 +68,8 @@ pub struct Facts<'a> {
     pub certificate: Option<&'a Certificate>,
     /// Whether it is what the configuration wants.
     pub is_wanted: bool,
+    /// Whether its CA has revoked it.
+    pub is_revoked: bool,
     /// Whether there is nothing that nginx has not been seen to serve yet.
     pub is_served: bool,
     /// How long before its end the operator wants it to be renewed.
@@ -81,7 +83,7 @@ pub struct Facts<'a> {
 impl<'a> Facts<'a> {
     fn wanted(&self) -> Option<&'a Certificate> {
         self.certificate
-            .filter(|_| self.is_wanted && self.is_served)
+            .filter(|_| self.is_wanted && self.is_served && !self.is_revoked)
     }
 
     fn wanted_id(&self) -> Option<&'a str> {
@@ -374,6 +376,7 @@ impl State {
     pub fn due(&self, facts: &Facts<'_>, now: OffsetDateTime) -> Attempt {
         let (at, why) = match (facts.wanted(), facts.certificate) {
             (None, None) => (now, Why::Missing),
+            (None, Some(_)) if facts.is_revoked => (now, Why::Revoked),
             (None, Some(_)) if facts.is_wanted => (now, Why::NotLive),
             (None, Some(_)) => (now, Why::OtherNames),
             (Some(certificate), _) => self.due_of(certificate, facts),

@@ -19,6 +19,7 @@ fn facts(certificate: Option<&Certificate>) -> Facts<'_> {
     Facts {
         certificate,
         is_wanted: certificate.is_some(),
+        is_revoked: false,
         is_served: true,
         renew_before: None,
         directory: "https://ca.example/dir",
@@ -79,6 +80,12 @@ fn what_is_missing_or_has_other_names_is_ordered_at_once() {
     };
     let next = state.step(Event::Woken, &other, NOW, 1);
     assert_eq!(next.attempt.why, Why::OtherNames);
+    let revoked = Facts {
+        is_revoked: true,
+        ..facts(Some(&live))
+    };
+    let due = state.due(&revoked, NOW);
+    assert_eq!((due.at, due.why), (NOW, Why::Revoked));
     assert!(
         matches!(next.action, Action::Issue(Issue { replaces: Some(id), is_exempt: false, .. }) if id == ID)
     );

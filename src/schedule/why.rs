@@ -16,6 +16,8 @@ pub enum Why {
     Missing,
     /// The one there is isn't for the names that are wanted.
     OtherNames,
+    /// Its CA has revoked the one there is.
+    Revoked,
     /// nginx has not been seen to serve the newest one.
     NotLive,
     /// The CA suggested a window, and this is a moment in it.
@@ -56,6 +58,7 @@ impl fmt::Display for Why {
         match self {
             Self::Missing => f.write_str("there is no certificate yet"),
             Self::OtherNames => f.write_str("the certificate there is has other names"),
+            Self::Revoked => f.write_str("the certificate there is was revoked"),
             Self::NotLive => f.write_str("nginx has not been seen to serve the newest certificate"),
             Self::Window => f.write_str("a moment in the window that the CA suggests"),
             Self::Alarm { explanation } => {

@@ -29,6 +29,8 @@ pub struct Lineage {
     pub deployed: Option<Version>,
     /// A version that nginx refused or didn't serve. It is tried again, but whoever insists gets another.
     pub rejected: Option<Version>,
+    /// The versions that the CA has revoked.
+    pub revoked: Option<Revoked>,
     /// What went wrong since the last success.
     pub failure: Option<Failure>,
     /// Versions that were to go live and what is to follow is not done for.
@@ -54,6 +56,40 @@ pub struct Summary {
     pub not_after: OffsetDateTime,
     /// By which id the CA is asked about it (RFC 9773 4.1).
     pub id: Option<String>,
+}
+
+impl Lineage {
+    /// Whether all is done that follows when this version is live.
+    pub fn is_handed_over(&self, version: Version) -> bool {
+        !self.not_handed_over.contains(&version)
+    }
+
+    /// Whether this version is not to be trusted any more: its CA has revoked it, or its key.
+    pub fn is_revoked(&self, version: Version) -> bool {
+        let revoked = self.revoked.as_ref();
+        revoked.is_some_and(|revoked| version <= revoked.version)
+    }
+
+    /// Whether it was revoked for good: it is issued by hand only.
+    pub fn is_withdrawn(&self) -> bool {
+        self.revoked
+            .as_ref()
+            .is_some_and(|revoked| revoked.withdrawn)
+    }
+}
+
+/// What the CA has revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revoked {
+    /// The newest version that is; those before it are no better.
+    pub version: Version,
+    /// When.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// Why (RFC 5280 5.3.1).
+    pub reason: String,
+    /// Whether no other certificate is wanted until somebody asks for it by hand.
+    pub withdrawn: bool,
 }
 
 /// An order that was placed and has not ended.
@@ -121,13 +157,6 @@ impl Errand {
     pub fn is_done(&self, kind: ErrandKind, what: &str, version: Version) -> bool {
         let is_this = self.kind == kind && self.what == what && self.version == version;
         is_this && self.failure.is_none()
-    }
-}
-
-impl Lineage {
-    /// Whether all is done that follows when this version is live.
-    pub fn is_handed_over(&self, version: Version) -> bool {
-        !self.not_handed_over.contains(&version)
     }
 }
 

@@ -36,7 +36,7 @@ use access::Access;
 pub use accounts::Stamp;
 pub use archive::{Saved, Version};
 pub use leases::Lease;
-pub use lineages::{Errand, ErrandKind, Failure, Lineage, OrderInFlight, Summary};
+pub use lineages::{Errand, ErrandKind, Failure, Lineage, OrderInFlight, Revoked, Summary};
 
 /// Why the state could not be read or written.
 #[derive(Debug, thiserror::Error)]

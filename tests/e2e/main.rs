@@ -17,6 +17,7 @@ mod issue;
 mod names;
 mod operators;
 mod refusals;
+mod revoke;
 mod rollback;
 mod several;
 mod shop;

@@ -93,6 +93,7 @@ impl Site {
         let facts = Facts {
             certificate: self.live.as_ref(),
             is_wanted: self.is_wanted,
+            is_revoked: false,
             is_served: true,
             renew_before: None,
             directory: DIRECTORY,
