@@ -1,6 +1,7 @@
 //! What each request does, the same whether it came over the admin socket or a command works alone.
 
 mod account;
+mod delete;
 mod installed;
 mod issuing;
 mod revoke;
@@ -84,6 +85,7 @@ pub async fn perform(
             reason,
             no_new,
         } => revoke::revoke(engine, name, reason, no_new, listener).await,
+        Request::Delete { name, force } => delete::delete(engine, name, force).await,
         Request::Account { act, directory } => {
             account::account(engine, act, directory.as_deref()).await
         }

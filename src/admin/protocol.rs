@@ -66,6 +66,13 @@ pub enum Request {
         /// Whether no other one is wanted.
         no_new: bool,
     },
+    /// All there is of a certificate forgotten.
+    Delete {
+        /// The lineage.
+        name: AppName,
+        /// Also if somebody needs it.
+        force: bool,
+    },
     /// Something with an account.
     Account {
         /// What.
@@ -172,6 +179,15 @@ pub enum Reply {
         by: RevokedBy,
         /// The one in its place; nothing where none is wanted.
         new: Option<Certificate>,
+    },
+    /// A certificate is forgotten.
+    Deleted {
+        /// The lineage.
+        name: AppName,
+        /// What was removed.
+        paths: Vec<String>,
+        /// Whether a placeholder stays, since nginx needs the files.
+        placeholder: bool,
     },
     /// An account, after what was done.
     Account {

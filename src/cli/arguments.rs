@@ -86,6 +86,17 @@ enum Command {
         #[arg(long)]
         no_new: bool,
     },
+    /// Forget a certificate: its files, its keys, and what is remembered of it
+    Delete {
+        /// The certificate
+        name: AppName,
+        /// Also if an app has it or nginx's configuration names its files; a placeholder stays there
+        #[arg(long)]
+        force: bool,
+        /// Ask nobody
+        #[arg(long)]
+        yes: bool,
+    },
     /// Tell how every certificate stands
     Status {
         /// As one JSON object
@@ -292,6 +303,9 @@ impl Arguments {
                 let at = at.unwrap_or("the first CA of the configuration");
                 Some(format!("close the account at {at} for good?"))
             }
+            Command::Delete {
+                name, yes: false, ..
+            } => Some(format!("delete all certificates and keys of {name}?")),
             _ => None,
         }
     }
@@ -332,6 +346,10 @@ impl Arguments {
                 name: name.clone(),
                 reason: *reason,
                 no_new: *no_new,
+            },
+            Command::Delete { name, force, .. } => Request::Delete {
+                name: name.clone(),
+                force: *force,
             },
             Command::Status { .. } => Request::Status,
             Command::Account { command } => command.request(),

@@ -216,6 +216,18 @@ impl Output {
                     )),
                 }
             }
+            Reply::Deleted {
+                name,
+                paths,
+                placeholder,
+            } => {
+                paths
+                    .iter()
+                    .for_each(|path| self.say(&format!("deleted {path}")));
+                if *placeholder {
+                    self.say(&format!("{name}: a self-signed placeholder stays, since nginx needs the files; reload it when it doesn't"));
+                }
+            }
             Reply::Account { account, .. } if self.json => self.json(account),
             Reply::Account { act, account } => {
                 account::lines(*act, account)

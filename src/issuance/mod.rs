@@ -31,7 +31,7 @@ use crate::proxy::challenges::Challenges;
 use crate::store::{Store, StoreError, Summary, Version};
 
 pub use error::IssueError;
-pub use pair::{Pair, ensure_placeholder, read_pair};
+pub use pair::{Pair, ensure_placeholder, put_placeholder_live, read_pair};
 use timing::Timing;
 pub use turns::Turns;
 

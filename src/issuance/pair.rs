@@ -76,6 +76,16 @@ pub fn ensure_placeholder(
     if store.live_version(name)?.is_some() {
         return Ok(false);
     }
+    put_placeholder_live(store, name, identifiers)?;
+    Ok(true)
+}
+
+/// Puts a placeholder live, whatever is.
+pub fn put_placeholder_live(
+    store: &Store,
+    name: &AppName,
+    identifiers: &[Identifier],
+) -> Result<(), IssueError> {
     let (key, chain) = placeholder(identifiers, OffsetDateTime::now_utc())?;
     let version = store.save_placeholder(name, &files_of(&key, &chain))?;
     let link = store.live_link(name);
@@ -85,7 +95,7 @@ pub fn ensure_placeholder(
         path: link,
         source,
     })?;
-    Ok(true)
+    Ok(())
 }
 
 /// The files of a version.

@@ -22,6 +22,7 @@ pub mod verdict;
 pub(crate) mod fake;
 #[cfg(test)]
 pub(crate) mod loopback;
+mod mention;
 mod obstacle;
 mod reach;
 mod tokens;

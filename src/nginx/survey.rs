@@ -108,6 +108,17 @@ impl Surveyor {
     }
 }
 
+/// Whether nginx's configuration names something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mention {
+    /// It doesn't.
+    Nowhere,
+    /// It does, in this file and line.
+    At(String),
+    /// Not all of it can be read, for this reason.
+    Unknown(String),
+}
+
 /// nginx's configuration, seen from one app.
 #[derive(Debug, Clone)]
 pub struct Survey {
@@ -128,6 +139,21 @@ impl Survey {
         servers
             .find_map(|server| server.challenge_location(directory))
             .map(|location| location.place.to_string())
+    }
+
+    /// Where the configuration names something in one of these directories.
+    pub fn mention(&self, directories: &[PathBuf]) -> Mention {
+        let Some(configuration) = &self.configuration else {
+            return Mention::Unknown(self.unreadable.clone().unwrap_or_default());
+        };
+        let mut mentions = directories
+            .iter()
+            .filter_map(|directory| configuration.mention(directory));
+        match (mentions.next(), configuration.unread().first()) {
+            (Some(place), _) => Mention::At(place.to_string()),
+            (None, Some(unread)) => Mention::Unknown(unread.to_string()),
+            (None, None) => Mention::Nowhere,
+        }
     }
 
     /// Whether a server that includes the door uses `auth_request`.

@@ -42,11 +42,11 @@ const READ_ON: Duration = Duration::from_secs(3600);
 const REMOVED: &str = ".removed";
 
 impl Store {
-    fn archive(&self, name: &AppName) -> PathBuf {
+    pub(super) fn archive(&self, name: &AppName) -> PathBuf {
         self.directory.join("archive").join(name.as_str())
     }
 
-    fn version_path(&self, name: &AppName, version: Version) -> PathBuf {
+    pub(super) fn version_path(&self, name: &AppName, version: Version) -> PathBuf {
         self.archive(name).join(format!("{version:04}"))
     }
 

@@ -161,7 +161,7 @@ impl Errand {
 }
 
 impl Store {
-    fn lineage_path(&self, name: &AppName) -> PathBuf {
+    pub(super) fn lineage_path(&self, name: &AppName) -> PathBuf {
         self.directory.join(format!("lineages/{name}.json"))
     }
 

@@ -18,6 +18,7 @@ mod archive;
 mod budgets;
 mod leases;
 mod lineages;
+mod removal;
 
 use std::fs;
 use std::io;

@@ -38,14 +38,6 @@ impl Shop {
     fn renew(&self) {
         self.sidedoor.call(["renew", "shop", "--force"]).succeeded();
     }
-
-    /// Another configuration.
-    fn configure(&self, from: &str, to: &str) {
-        let file = self.sidedoor.configuration();
-        let text = fs::read_to_string(&file).unwrap();
-        assert!(text.contains(from), "{text}");
-        fs::write(&file, text.replace(from, to)).unwrap();
-    }
 }
 
 fn read(file: &Path) -> Credentials {

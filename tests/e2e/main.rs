@@ -8,6 +8,7 @@ mod support;
 mod accounts;
 mod archive;
 mod crash;
+mod delete;
 mod doors;
 mod doubles;
 mod due;

@@ -9,14 +9,6 @@ use crate::shop::{NAMES, Shop};
 use crate::support::{Certificate, Tree};
 
 impl Shop {
-    /// With a certificate that nginx serves.
-    fn certified() -> Self {
-        let mut shop = Self::plain();
-        shop.issue().succeeded();
-        shop.serve_tls();
-        shop
-    }
-
     /// What Pebble says of a certificate: `Valid` or `Revoked`, and why.
     fn fate(&self, certificate: &Certificate) -> (String, Value) {
         let serial = certificate.serial.replace(':', "");

@@ -1,5 +1,6 @@
 //! The scene of most tests: one app behind nginx, a CA that visits it, and sidedoor set up for it.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -71,6 +72,14 @@ impl Shop {
         self.nginx.reload();
     }
 
+    /// With a certificate that nginx serves.
+    pub(crate) fn certified() -> Self {
+        let mut shop = Self::plain();
+        shop.issue().succeeded();
+        shop.serve_tls();
+        shop
+    }
+
     /// `sidedoor issue shop`.
     pub(crate) fn issue(&self) -> Outcome {
         self.sidedoor.call(["issue", "shop"])
@@ -85,6 +94,14 @@ impl Shop {
             (issued && Certificate::in_file(&live).issuer.contains("Pebble")).then_some(())
         });
         sidecar
+    }
+
+    /// Another configuration.
+    pub(crate) fn configure(&self, from: &str, to: &str) {
+        let file = self.sidedoor.configuration();
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from), "{text}");
+        fs::write(&file, text.replace(from, to)).unwrap();
     }
 
     /// The doors that stand, as files below nginx's directory of doors.
