@@ -270,21 +270,24 @@ fn fingerprint(job: &Job) -> String {
     for app in apps {
         let _ = write!(text, "{:?}{:?}", app.door, app.upstreams);
     }
-    // When it is renewed is no reason why it would fail.
+    // When it is renewed is no reason why it would fail, nor is a wish.
     let crate::config::Acme {
         renew_before: _,
+        preferred_chain: _,
+        staging: _,
         handover: _,
         directories,
         contact,
         accept_terms,
         ca_file,
         key,
+        reuse_key,
         profile,
         eab,
     } = acme;
     let _ = write!(
         text,
-        "{directories:?}{contact:?}{accept_terms}{ca_file:?}{key:?}{profile:?}{eab:?}"
+        "{directories:?}{contact:?}{accept_terms}{ca_file:?}{key:?}{reuse_key}{profile:?}{eab:?}"
     );
     let digest = digest::digest(&digest::SHA256, text.as_bytes());
     digest.as_ref()[..8]

@@ -12,11 +12,16 @@ use serde::Deserialize;
 use super::call::CallError;
 use super::client::{Client, Http};
 use super::connect::{CaError, Origin};
+use super::order::OrderError;
 use super::problem::plain;
 use super::transport::{Limits, Transport};
+use crate::identifier::Identifier;
 
 /// How long a directory is taken to be as it was. New profiles and terms may wait that long.
 const DIRECTORY_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// The profile by which public CAs certify addresses, and no other (Let's Encrypt's name for it).
+const FOR_ADDRESSES: &str = "shortlived";
 
 /// A certificate authority, as reached by its directory's URL. Clones share everything.
 #[derive(Clone)]
@@ -165,6 +170,35 @@ impl Directory {
     /// The profiles on offer with their descriptions (draft-ietf-acme-profiles 3).
     pub fn profiles(&self) -> &BTreeMap<String, String> {
         &self.meta.profiles
+    }
+
+    /// The profile to order by: the one asked for, if the CA has it. An address needs one wherever there are any, and gets the one that
+    /// public CAs certify addresses by, unless another is asked for.
+    pub(super) fn profile_for(
+        &self,
+        asked: Option<&str>,
+        identifiers: &[Identifier],
+    ) -> Result<Option<String>, OrderError> {
+        let profiles = self.profiles();
+        let offered = || profiles.keys().cloned().collect();
+        let address = identifiers
+            .iter()
+            .find(|identifier| matches!(identifier, Identifier::Ip(_)));
+        match (asked, address) {
+            (Some(asked), _) if profiles.contains_key(asked) => Ok(Some(asked.to_owned())),
+            (Some(asked), _) => Err(OrderError::UnknownProfile {
+                profile: asked.to_owned(),
+                offered: offered(),
+            }),
+            (None, Some(_)) if profiles.contains_key(FOR_ADDRESSES) => {
+                Ok(Some(FOR_ADDRESSES.to_owned()))
+            }
+            (None, Some(address)) if !profiles.is_empty() => Err(OrderError::ProfileNeeded {
+                identifier: address.clone(),
+                offered: offered(),
+            }),
+            (None, _) => Ok(None),
+        }
     }
 
     /// Whether the CA suggests when to renew (RFC 9773).

@@ -30,7 +30,7 @@ const FAILURES_BORNE: usize = 6;
 /// What may be asked for besides the names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OrderOptions {
-    /// The certificate profile (draft-ietf-acme-profiles 4).
+    /// The certificate profile (draft-ietf-acme-profiles 4); for addresses the usual one, unless given.
     pub profile: Option<String>,
     /// The certificate that this one replaces, as [`Chain::certificate_id`] names it;
     /// left out where the CA has no renewal information (RFC 9773 5).
@@ -76,6 +76,17 @@ pub struct Order {
 }
 
 impl Order {
+    /// Whether the CA could take such an order, as far as its directory tells. Asks it for nothing else.
+    pub async fn check(
+        account: &Account,
+        identifiers: &[Identifier],
+        options: &OrderOptions,
+    ) -> Result<(), OrderError> {
+        let directory = account.ca.directory().await?;
+        let fits = directory.profile_for(options.profile.as_deref(), identifiers);
+        fits.map(drop)
+    }
+
     /// Places an order for these identifiers (RFC 8555 7.4).
     pub async fn place(
         account: &Account,
@@ -84,17 +95,10 @@ impl Order {
     ) -> Result<Self, OrderError> {
         const WHAT: &str = "the order";
         let directory = account.ca.directory().await?;
-        if let Some(profile) = &options.profile
-            && !directory.profiles().contains_key(profile)
-        {
-            return Err(OrderError::UnknownProfile {
-                profile: profile.clone(),
-                offered: directory.profiles().keys().cloned().collect(),
-            });
-        }
+        let profile = directory.profile_for(options.profile.as_deref(), identifiers)?;
         let identifiers: Vec<_> = identifiers.iter().map(theirs).collect();
         let mut new = NewOrder::new(&identifiers);
-        if let Some(profile) = &options.profile {
+        if let Some(profile) = &profile {
             new = new.profile(profile);
         }
         let replaces = options

@@ -74,7 +74,7 @@ impl PrivateKey {
 }
 
 /// A sequence of two positive numbers in DER: an ECDSA signature (RFC 3279 2.2.3), or an RSA key (RFC 8017 A.1.1).
-fn two_numbers(der: &[u8]) -> Result<(Vec<u8>, Vec<u8>), KeyError> {
+pub(super) fn two_numbers(der: &[u8]) -> Result<(Vec<u8>, Vec<u8>), KeyError> {
     let read = |der| -> Option<(Vec<u8>, Vec<u8>)> {
         let (_, sequence) = Sequence::from_der(der).ok()?;
         let (rest, first) = Integer::from_der(&sequence.content).ok()?;

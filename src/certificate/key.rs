@@ -13,6 +13,7 @@ use rustls_pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
+use super::jose::two_numbers;
 use crate::identifier::Identifier;
 
 /// Which kind of key a certificate gets.
@@ -170,6 +171,23 @@ impl PrivateKey {
         self.pair.der_bytes()
     }
 
+    /// Its kind; none for one that we wouldn't make.
+    pub fn kind(&self) -> Option<KeyKind> {
+        if self.pair.is_compatible(&PKCS_ECDSA_P256_SHA256) {
+            return Some(KeyKind::P256);
+        }
+        if self.pair.is_compatible(&PKCS_ECDSA_P384_SHA384) {
+            return Some(KeyKind::P384);
+        }
+        let (modulus, _) = two_numbers(self.public_key()).ok()?;
+        match modulus.len() * 8 {
+            2048 => Some(KeyKind::Rsa2048),
+            3072 => Some(KeyKind::Rsa3072),
+            4096 => Some(KeyKind::Rsa4096),
+            _ => None,
+        }
+    }
+
     /// A signing request for these identifiers, in DER: all of them as subject alternative names, and no common name (RFC 8555 7.4).
     pub fn request(&self, identifiers: &[Identifier]) -> Result<Vec<u8>, KeyError> {
         let request = params(identifiers)?
@@ -223,6 +241,7 @@ mod tests {
             assert!(key.pem().starts_with("-----BEGIN PRIVATE KEY-----"));
             let again = PrivateKey::from_pem(key.pem()).unwrap();
             assert_eq!(again.public_key(), key.public_key(), "{kind}");
+            assert_eq!(again.kind(), Some(kind));
         }
     }
 

@@ -11,7 +11,7 @@ use super::reader::Section;
 use crate::certificate::KeyKind;
 
 /// Names for well-known directories.
-const PRESETS: [(&str, &str); 7] = [
+const PRESETS: [(&str, &str); 9] = [
     (
         "letsencrypt",
         "https://acme-v02.api.letsencrypt.org/directory",
@@ -26,8 +26,17 @@ const PRESETS: [(&str, &str); 7] = [
         "google-staging",
         "https://dv.acme-v02.test-api.pki.goog/directory",
     ),
+    // One directory for each kind of key; `ssl.com` is for ours.
     ("ssl.com", "https://acme.ssl.com/sslcom-dv-ecc"),
+    ("ssl.com-ecc", "https://acme.ssl.com/sslcom-dv-ecc"),
+    ("ssl.com-rsa", "https://acme.ssl.com/sslcom-dv-rsa"),
     ("actalis", "https://acme-api.actalis.com/acme/directory"),
+];
+
+/// Where a CA of these can be tried out without consequences.
+const STAGING: [(&str, &str); 2] = [
+    ("letsencrypt", "letsencrypt-staging"),
+    ("google", "google-staging"),
 ];
 
 /// How certificates are ordered.
@@ -43,8 +52,14 @@ pub struct Acme {
     pub ca_file: Option<PathBuf>,
     /// The kind of key that certificates are for.
     pub key: KeyKind,
+    /// Whether the next certificate is for the key of the present one.
+    pub reuse_key: bool,
     /// The profile asked for, where the CA has profiles.
     pub profile: Option<String>,
+    /// The root under which the chain is to end, where the CA offers several: the issuer's common name in the last certificate.
+    pub preferred_chain: Option<String>,
+    /// Where to try things out without consequences, where the CA's own staging is not known.
+    pub staging: Option<Directory>,
     /// External account binding (RFC 8555 7.3.4).
     pub eab: Option<Eab>,
     /// How long before its end a certificate is renewed; decided by the CA or by its lifetime unless given.
@@ -76,6 +91,20 @@ impl Directory {
     /// The URL.
     pub fn url(&self) -> &str {
         &self.0
+    }
+
+    /// The same CA's directory for trying things out, where it has one that is known; a staging is its own.
+    pub fn staging(&self) -> Option<Self> {
+        let url = |name: &str| {
+            PRESETS
+                .iter()
+                .find(|preset| preset.0 == name)
+                .map(|preset| preset.1)
+        };
+        let known = STAGING.iter().find(|(real, staging)| {
+            url(real) == Some(self.url()) || url(staging) == Some(self.url())
+        });
+        known.and_then(|(_, staging)| staging.parse().ok())
     }
 }
 
@@ -185,7 +214,10 @@ impl Acme {
             accept_terms: false,
             ca_file: None,
             key: KeyKind::P256,
+            reuse_key: false,
             profile: None,
+            preferred_chain: None,
+            staging: None,
             eab: None,
             renew_before: None,
             handover: Handover::default(),
@@ -215,8 +247,17 @@ impl Acme {
         if let Some(key) = section.parsed("key") {
             self.key = key;
         }
+        if let Some(reuse) = section.flag("reuse_key") {
+            self.reuse_key = reuse;
+        }
         if let Some(profile) = section.string("profile") {
             self.profile = Some(profile.to_owned());
+        }
+        if let Some(root) = section.string("preferred_chain") {
+            self.preferred_chain = Some(root.to_owned());
+        }
+        if let Some(staging) = section.parsed("staging_directory") {
+            self.staging = Some(staging);
         }
         if let Some(span) = section.span("renew_before") {
             self.renew_before = Some(span);
@@ -243,5 +284,26 @@ impl Acme {
                 _ => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_preset_is_a_url_and_some_have_a_staging() {
+        for (name, url) in PRESETS {
+            let directory: Directory = name.parse().unwrap();
+            assert_eq!(directory.url(), url);
+            assert_eq!(url.parse::<Directory>().unwrap(), directory);
+        }
+        let staging = |name: &str| name.parse::<Directory>().unwrap().staging();
+        for (real, tried) in STAGING {
+            assert_eq!(staging(real), tried.parse().ok());
+            assert_eq!(staging(tried), tried.parse().ok());
+        }
+        assert_eq!(staging("zerossl"), None);
+        assert_eq!(staging("https://ca.example/directory"), None);
     }
 }

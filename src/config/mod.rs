@@ -327,7 +327,7 @@ enabled     = false
     #[test]
     fn what_is_shown_reads_as_the_same_configuration() {
         let more = format!(
-            "{WHOLE}\nkey = \"rsa2048\"\nrenew_before = \"20d\"\nkeep = 7\ndeploy_hook = [[\"/bin/x\", \"a\"], [\"/bin/y\"]]\ndeploy_hook_time = \"5s\"\neab = {{ kid = \"a\\\"b\", hmac_key_file = \"k\" }}\n"
+            "{WHOLE}\nkey = \"rsa2048\"\nrenew_before = \"20d\"\nkeep = 7\ndeploy_hook = [[\"/bin/x\", \"a\"], [\"/bin/y\"]]\ndeploy_hook_time = \"5s\"\nreuse_key = true\npreferred_chain = \"ISRG Root X1\"\nstaging_directory = \"google-staging\"\neab = {{ kid = \"a\\\"b\", hmac_key_file = \"k\" }}\n"
         );
         let proxy = "[proxy]\ntrusted_proxies = [\"10.0.0.0/8\"]\naccess_log = \"stdout\"\nconnections = 1_000\nbody_bytes = 9\nidle_time = \"2m\"\n";
         for text in [WHOLE, &more, "", "group = \"ssl-cert\"", proxy] {

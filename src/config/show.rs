@@ -108,6 +108,9 @@ fn acme(f: &mut fmt::Formatter<'_>, acme: &Acme, defaults: Option<&Acme>) -> fmt
     if differs(&|acme| span(acme.handover.hook_time)) {
         writeln!(f, "deploy_hook_time = {}", span(acme.handover.hook_time))?;
     }
+    if differs(&|acme| acme.reuse_key.to_string()) {
+        writeln!(f, "reuse_key = {}", acme.reuse_key)?;
+    }
     let optional = |f: &mut fmt::Formatter<'_>,
                     key: &str,
                     own: &dyn Fn(&Acme) -> Option<String>| match own(acme) {
@@ -120,6 +123,12 @@ fn acme(f: &mut fmt::Formatter<'_>, acme: &Acme, defaults: Option<&Acme>) -> fmt
         acme.ca_file.as_ref().map(|file| text(file.display()))
     })?;
     optional(f, "profile", &|acme| acme.profile.as_ref().map(text))?;
+    optional(f, "preferred_chain", &|acme| {
+        acme.preferred_chain.as_ref().map(text)
+    })?;
+    optional(f, "staging_directory", &|acme| {
+        acme.staging.as_ref().map(text)
+    })?;
     optional(f, "renew_before", &|acme| acme.renew_before.map(span))?;
     optional(f, "eab", &|acme| {
         let eab = acme.eab.as_ref()?;

@@ -10,7 +10,7 @@ use super::{Issuance, IssueError, Urgency};
 use crate::acme::{Account, Order, OrderError, OrderOptions, OrderStatus, Pending};
 use crate::agenda::Agenda;
 use crate::budget::Kind;
-use crate::certificate::{Chain, PrivateKey};
+use crate::certificate::{Chain, KeyKind, PrivateKey};
 use crate::config::Directory;
 use crate::convoy::Halt;
 use crate::progress::Step;
@@ -57,6 +57,9 @@ impl Issuance<'_> {
         let contact = self.config.contact_at(directory);
         let account = parts.accounts.at(directory, &job.acme, &contact).await?;
         progress.reached(Step::Account, account.url());
+        Order::check(&account, &job.identifiers, &self.options(None))
+            .await
+            .map_err(|error| self.failed(error, None))?;
         let resumed = self.take_up(directory, &account).await?;
         drop(turn);
         let kind = match resumed {
@@ -202,7 +205,7 @@ impl Issuance<'_> {
                 .map_err(failed)?;
         }
         progress.reached(Step::Finalised, "");
-        let chain = Chain::from_pem(&order.certificate().await.map_err(failed)?)?;
+        let chain = self.chain(order).await?;
         chain.check_key(&key)?;
         chain.check_names(&job.identifiers)?;
         chain.check_links()?;
@@ -213,6 +216,24 @@ impl Issuance<'_> {
         let version = self.save(directory, &key, &chain, !pending.is_empty())?;
         progress.reached(Step::Saved, format!("as number {version}"));
         Ok(Pair { version, chain })
+    }
+
+    /// The chain the operator prefers, if the CA has it.
+    async fn chain(&self, order: &mut Order) -> Result<Chain, IssueError> {
+        let preferred = self.job.acme.preferred_chain.as_deref();
+        let pem = match preferred {
+            Some(root) => order.certificate_under(root).await,
+            None => order.certificate().await,
+        };
+        let chain = Chain::from_pem(&pem.map_err(|error| self.failed(error, None))?)?;
+        if let Some(root) = preferred.filter(|root| *root != chain.root()) {
+            let notice = format!(
+                "the CA offers no chain under {root:?}, so the one under {:?} is taken",
+                chain.root()
+            );
+            self.progress.notice(notice);
+        }
+        Ok(chain)
     }
 
     /// Adds what we saw to what the CA says, and forgets an order that can't be taken up again.
@@ -309,10 +330,7 @@ impl Issuance<'_> {
         placing: &Placing<'_>,
         replaces: Option<String>,
     ) -> Result<Order, OrderError> {
-        let options = OrderOptions {
-            profile: self.job.acme.profile.clone(),
-            replaces,
-        };
+        let options = self.options(replaces);
         Order::place(placing.account, &self.job.identifiers, &options).await
     }
 
@@ -322,6 +340,13 @@ impl Issuance<'_> {
         let id = id.unwrap_or_default();
         agenda.step(Event::ReplacesRefused { id }, OffsetDateTime::now_utc());
         agenda.save(store, job)
+    }
+
+    fn options(&self, replaces: Option<String>) -> OrderOptions {
+        OrderOptions {
+            profile: self.job.acme.profile.clone(),
+            replaces,
+        }
     }
 
     fn is_ours(&self, order: &OrderInFlight, directory: &Directory, now: OffsetDateTime) -> bool {
@@ -345,11 +370,29 @@ impl Issuance<'_> {
             return Ok(PrivateKey::from_pem(&pem)?);
         }
         let kind = self.job.acme.key;
+        if let Some(key) = self.key_to_keep(kind)? {
+            store.save_next_key(&self.job.name, key.pem())?;
+            return Ok(key);
+        }
         // RSA keys take a while to find; what else runs in this task goes on meanwhile.
         let made = tokio::task::spawn_blocking(move || PrivateKey::generate(kind)).await;
         let key = made.unwrap_or_else(|died| std::panic::resume_unwind(died.into_panic()))?;
         store.save_next_key(&self.job.name, key.pem())?;
         Ok(key)
+    }
+
+    /// The key of the certificate that is live, if the next one is to have it: not after a revocation, nor another kind of key.
+    fn key_to_keep(&self, kind: KeyKind) -> Result<Option<PrivateKey>, StoreError> {
+        let (store, name) = (&self.parts.store, &self.job.name);
+        let live = store.live_version(name)?.filter(|version| *version > 0);
+        let Some(live) = live.filter(|_| self.job.acme.reuse_key) else {
+            return Ok(None);
+        };
+        if store.lineage(name)?.is_revoked(live) {
+            return Ok(None);
+        }
+        let key = PrivateKey::from_pem(&store.version(name, live)?.privkey).ok();
+        Ok(key.filter(|key| key.kind() == Some(kind)))
     }
 
     fn save(

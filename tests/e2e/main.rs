@@ -7,6 +7,7 @@ mod support;
 
 mod accounts;
 mod archive;
+mod authority;
 mod crash;
 mod delete;
 mod doors;

@@ -27,6 +27,8 @@ pub struct Behaviour {
     blocked: Vec<String>,
     validity: Option<Duration>,
     strict: bool,
+    other_roots: u8,
+    eab: Option<(String, String)>,
 }
 
 /// A running Pebble with its own name server: every name is 127.0.0.1.
@@ -52,6 +54,8 @@ impl Pebble {
             blocked: Vec::new(),
             validity: None,
             strict: false,
+            other_roots: 0,
+            eab: None,
         }
     }
 
@@ -95,7 +99,12 @@ impl Pebble {
 
     /// The root of the certificates it issues, in PEM.
     pub fn root(&self) -> String {
-        self.management("/roots/0").text()
+        self.other_root(0)
+    }
+
+    /// Another root of theirs, in PEM; the first is number 0.
+    pub fn other_root(&self, number: u8) -> String {
+        self.management(&format!("/roots/{number}")).text()
     }
 
     /// Asks its management interface.
@@ -163,6 +172,18 @@ impl Behaviour {
         self
     }
 
+    /// Offers as many other chains for each certificate.
+    pub fn with_other_roots(mut self, count: u8) -> Self {
+        self.other_roots = count;
+        self
+    }
+
+    /// Takes only accounts that are bound to this customer.
+    pub fn binding_accounts(mut self, kid: &str, hmac_key: &str) -> Self {
+        self.eab = Some((kid.to_owned(), hmac_key.to_owned()));
+        self
+    }
+
     /// Running, once it answers.
     pub fn start(self) -> Pebble {
         for _ in 0..ATTEMPTS {
@@ -219,6 +240,10 @@ impl Behaviour {
         if let Some(validity) = self.validity {
             configuration["certificateValidityPeriod"] = validity.as_secs().into();
         }
+        if let Some((kid, hmac_key)) = &self.eab {
+            configuration["externalAccountBindingRequired"] = true.into();
+            configuration["externalAccountMACKeys"] = serde_json::json!({ kid: hmac_key });
+        }
         let file = directory.join("pebble.json");
         let whole = serde_json::json!({ "pebble": configuration });
         fs::write(&file, whole.to_string()).unwrap();
@@ -238,6 +263,7 @@ impl Behaviour {
         for (variable, percent) in [
             ("PEBBLE_WFE_NONCEREJECT", self.nonce_rejection),
             ("PEBBLE_AUTHZREUSE", Some(self.authorization_reuse)),
+            ("PEBBLE_ALTERNATE_ROOTS", Some(self.other_roots)),
         ] {
             if let Some(percent) = percent {
                 command.env(variable, percent.to_string());

@@ -64,6 +64,17 @@ pub enum OrderError {
         /// Those it has.
         offered: Vec<String>,
     },
+    /// The CA has profiles, and none is known to be for this identifier.
+    #[error(
+        "the CA certifies {identifier} by a profile only, and which of {} is not configured",
+        listed(offered)
+    )]
+    ProfileNeeded {
+        /// The identifier.
+        identifier: Identifier,
+        /// The profiles there are.
+        offered: Vec<String>,
+    },
     /// The CA doesn't accept the account any more: register a new one.
     #[error("the CA does not accept the account any more: {problem}")]
     AccountGone {
@@ -136,9 +147,10 @@ impl OrderError {
     pub fn is_final(&self) -> bool {
         match self {
             Self::Refused { problem } => !problem.is_passing(),
-            Self::NoChallenge { .. } | Self::UnknownProfile { .. } | Self::AccountGone { .. } => {
-                true
-            }
+            Self::NoChallenge { .. }
+            | Self::UnknownProfile { .. }
+            | Self::ProfileNeeded { .. }
+            | Self::AccountGone { .. } => true,
             _ => false,
         }
     }
@@ -163,6 +175,9 @@ impl OrderError {
             }
             Self::UnknownProfile { .. } => {
                 "set profile under [acme] or the app to one of them, or leave it out".to_owned()
+            }
+            Self::ProfileNeeded { .. } => {
+                "set profile under [acme] or the app to the one by which the CA certifies addresses, or choose another CA".to_owned()
             }
             Self::AccountGone { .. } => {
                 "move accounts/*/account.json of this CA out of the state directory; the next try registers anew".to_owned()

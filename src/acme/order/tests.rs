@@ -1,3 +1,4 @@
+mod profiles;
 mod waiting;
 
 use serde_json::json;
