@@ -4,6 +4,7 @@ mod account;
 mod delete;
 mod installed;
 mod issuing;
+mod rehearse;
 mod revoke;
 
 use std::sync::Arc;
@@ -79,6 +80,13 @@ pub async fn perform(
                 certificate.in_flight = engine.in_flight.get(&certificate.name).map(|step| *step);
             }
             Ok(Reply::Status(status))
+        }
+        Request::Rehearse {
+            lineages: Some(names),
+            ..
+        } => rehearse::several(engine, names, &listener).await,
+        Request::Rehearse { app, names, .. } => {
+            rehearse::one(engine, app.as_ref(), names, &listener).await
         }
         Request::Revoke {
             name,

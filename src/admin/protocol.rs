@@ -57,6 +57,15 @@ pub enum Request {
     ListChallenges,
     /// How every certificate stands.
     Status,
+    /// Whether a certificate would come, tried out where that has no consequences.
+    Rehearse {
+        /// For an app.
+        app: Option<AppName>,
+        /// For these names.
+        names: Vec<Identifier>,
+        /// For these lineages, or for all where there is none, in place of an app or names.
+        lineages: Option<Vec<AppName>>,
+    },
     /// The end of a certificate, and another one in its place.
     Revoke {
         /// The lineage.
@@ -124,6 +133,30 @@ pub enum Fared {
     },
 }
 
+/// How one certificate would have fared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rehearsal {
+    /// It would have come.
+    Done {
+        /// The lineage.
+        name: AppName,
+        /// The directory it was tried out at.
+        directory: String,
+        /// Who has issued the one that was thrown away.
+        issuer: String,
+        /// How many of its names that CA has looked at; the others it still knew.
+        validated: usize,
+    },
+    /// It would not.
+    Failed {
+        /// The lineage.
+        name: AppName,
+        /// Why not.
+        report: Report,
+    },
+}
+
 /// What has proven to a CA that a certificate is ours to be revoked (RFC 8555 7.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -167,6 +200,11 @@ pub enum Reply {
     },
     /// How every certificate stands.
     Status(Status),
+    /// What was tried out.
+    Rehearsed {
+        /// Each.
+        certificates: Vec<Rehearsal>,
+    },
     /// A certificate is revoked.
     Revoked {
         /// The lineage.

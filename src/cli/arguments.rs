@@ -1,17 +1,19 @@
 //! What can be typed, and what it means.
 
+mod account;
+
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::acme::RevocationReason;
-use crate::admin::account::AccountAct;
 use crate::admin::protocol::Request;
 use crate::challenge::{KeyAuthorization, Token};
-use crate::config::{DEFAULT_FILE, Directory};
+use crate::config::DEFAULT_FILE;
 use crate::identifier::{AppName, Identifier};
 use crate::report::Report;
 use crate::telemetry::{Level, LogFormat};
+use account::AccountCommand;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -66,6 +68,9 @@ enum Command {
         /// Also if the present certificate is still good
         #[arg(long)]
         force: bool,
+        /// Try it out at the CA's staging, and change nothing here
+        #[arg(long, conflicts_with = "force")]
+        dry_run: bool,
     },
     /// Renew whatever is due
     Renew {
@@ -74,6 +79,9 @@ enum Command {
         /// Also what isn't due
         #[arg(long)]
         force: bool,
+        /// Try it out at the CA's staging, due or not, and change nothing here
+        #[arg(long, conflicts_with = "force")]
+        dry_run: bool,
     },
     /// Revoke what is live at its CA, and get another certificate with a new key in its place
     Revoke {
@@ -167,65 +175,6 @@ enum Challenge {
     List,
 }
 
-#[derive(Debug, Subcommand)]
-enum AccountCommand {
-    /// Tell where the account is and what its CA knows of it
-    Show {
-        #[command(flatten)]
-        at: At,
-        /// As one JSON object
-        #[arg(long)]
-        json: bool,
-    },
-    /// Make the account, unless there is one; the first certificate does so, too
-    Register {
-        #[command(flatten)]
-        at: At,
-    },
-    /// Tell the CA the configuration's e-mail addresses
-    Update {
-        #[command(flatten)]
-        at: At,
-    },
-    /// Give the account a new key
-    Rollover {
-        #[command(flatten)]
-        at: At,
-    },
-    /// Close the account for good
-    Deactivate {
-        #[command(flatten)]
-        at: At,
-        /// Ask nobody
-        #[arg(long)]
-        yes: bool,
-    },
-}
-
-#[derive(Debug, Args)]
-struct At {
-    /// At which CA: a preset's name or a URL; the configuration's first unless given
-    #[arg(long, value_name = "NAME|URL")]
-    directory: Option<Directory>,
-}
-
-impl AccountCommand {
-    fn request(&self) -> Request {
-        let (act, at) = match self {
-            Self::Show { at, .. } => (AccountAct::Show, at),
-            Self::Register { at } => (AccountAct::Register, at),
-            Self::Update { at } => (AccountAct::Update, at),
-            Self::Rollover { at } => (AccountAct::Rollover, at),
-            Self::Deactivate { at, .. } => (AccountAct::Deactivate, at),
-        };
-        let directory = at.directory.as_ref();
-        Request::Account {
-            act,
-            directory: directory.map(|directory| directory.url().to_owned()),
-        }
-    }
-}
-
 #[derive(Debug, Clone, Copy, Subcommand)]
 enum ConfigCommand {
     /// Check the configuration, and say everything that is wrong with it
@@ -283,26 +232,17 @@ impl Arguments {
     }
 
     pub(super) fn wants_json(&self) -> bool {
-        matches!(
-            self.command,
-            Command::Status { json: true }
-                | Command::Check { json: true, .. }
-                | Command::Account {
-                    command: AccountCommand::Show { json: true, .. }
-                }
-        )
+        match &self.command {
+            Command::Status { json } | Command::Check { json, .. } => *json,
+            Command::Account { command } => command.wants_json(),
+            _ => false,
+        }
     }
 
     /// What to ask before what can't be undone, unless it was answered by `--yes`.
     pub(super) fn question(&self) -> Option<String> {
         match &self.command {
-            Command::Account {
-                command: AccountCommand::Deactivate { at, yes: false },
-            } => {
-                let at = at.directory.as_ref().map(Directory::url);
-                let at = at.unwrap_or("the first CA of the configuration");
-                Some(format!("close the account at {at} for good?"))
-            }
+            Command::Account { command } => command.question(),
             Command::Delete {
                 name, yes: false, ..
             } => Some(format!("delete all certificates and keys of {name}?")),
@@ -328,13 +268,33 @@ impl Arguments {
             Command::Issue {
                 app,
                 domains,
+                dry_run: true,
+                ..
+            } => Request::Rehearse {
+                app: app.clone(),
+                names: domains.clone(),
+                lineages: None,
+            },
+            Command::Issue {
+                app,
+                domains,
                 force,
+                ..
             } => Request::Issue {
                 app: app.clone(),
                 names: domains.clone(),
                 force: *force,
             },
-            Command::Renew { names, force } => Request::Renew {
+            Command::Renew {
+                names,
+                dry_run: true,
+                ..
+            } => Request::Rehearse {
+                app: None,
+                names: Vec::new(),
+                lineages: Some(names.clone()),
+            },
+            Command::Renew { names, force, .. } => Request::Renew {
                 names: names.clone(),
                 force: *force,
             },

@@ -11,7 +11,7 @@ use clap::Parser;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::admin::client::{Client, ClientError};
-use crate::admin::protocol::{Fared, Reply, Request};
+use crate::admin::protocol::{Fared, Rehearsal, Reply, Request};
 use crate::check;
 use crate::config::{Config, ConfigError};
 use crate::daemon::{self, Signals};
@@ -201,20 +201,26 @@ fn exit_of(answer: &Result<Reply, Report>) -> Exit {
     match answer {
         Err(_) => Exit::Failed,
         Ok(Reply::Renewed { certificates }) => {
-            let failed = certificates
-                .iter()
-                .filter(|fared| match fared {
-                    Fared::Failed { .. } => true,
-                    Fared::Waiting { failed, .. } => *failed,
-                    Fared::Done(_) => false,
-                })
-                .count();
-            match failed {
-                0 => Exit::Done,
-                all if all == certificates.len() => Exit::Failed,
-                _ => Exit::SomeFailed,
-            }
+            of_several(certificates.iter().map(|fared| match fared {
+                Fared::Failed { .. } => true,
+                Fared::Waiting { failed, .. } => *failed,
+                Fared::Done(_) => false,
+            }))
         }
+        Ok(Reply::Rehearsed { certificates }) => of_several(
+            certificates
+                .iter()
+                .map(|one| matches!(one, Rehearsal::Failed { .. })),
+        ),
         Ok(_) => Exit::Done,
+    }
+}
+
+fn of_several(failed: impl ExactSizeIterator<Item = bool>) -> Exit {
+    let all = failed.len();
+    match failed.filter(|failed| *failed).count() {
+        0 => Exit::Done,
+        failed if failed == all => Exit::Failed,
+        _ => Exit::SomeFailed,
     }
 }

@@ -10,7 +10,7 @@ use time::macros::format_description;
 
 use super::arguments::Arguments;
 use super::{Exit, exit_of};
-use crate::admin::protocol::{Certificate, Fared, Reply, RevokedBy};
+use crate::admin::protocol::{Certificate, Fared, Rehearsal, Reply, RevokedBy};
 use crate::check::{AppCheck, Check, Finding};
 use crate::config::Config;
 use crate::progress::Note;
@@ -197,6 +197,7 @@ impl Output {
             }
             Reply::Status(status) if self.json => self.json(status),
             Reply::Status(status) => self.status(status),
+            Reply::Rehearsed { certificates } => self.rehearsed(certificates),
             Reply::Revoked {
                 name,
                 serial,
@@ -257,6 +258,28 @@ impl Output {
                         report.what, report.next_step
                     ));
                 }
+            }
+        }
+    }
+
+    fn rehearsed(&self, certificates: &[Rehearsal]) {
+        if certificates.is_empty() {
+            self.say("there is nothing to try out");
+        }
+        for one in certificates {
+            match one {
+                Rehearsal::Done {
+                    name,
+                    directory,
+                    issuer,
+                    validated,
+                } => self.say(&format!(
+                    "{name}: would be issued; {directory} has looked at {validated} of its names, and the certificate by {issuer} is thrown away"
+                )),
+                Rehearsal::Failed { name, report } => tell(format_args!(
+                    "error: {name}: {}\n next: {}\n",
+                    report.what, report.next_step
+                )),
             }
         }
     }

@@ -224,6 +224,11 @@ impl Acme {
         }
     }
 
+    /// Where what is ordered from this CA can be tried out, if there is such a place.
+    pub fn staging_of(&self, directory: &Directory) -> Option<Directory> {
+        self.staging.clone().or_else(|| directory.staging())
+    }
+
     /// Takes over each key that is written in `section`.
     pub(super) fn override_from(&mut self, section: &mut Section<'_>) {
         if let Some(directories) = section.list("directory") {

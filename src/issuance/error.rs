@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
+use super::validation::Visits;
 use crate::accounts::NoAccount;
 use crate::acme::{AccountError, OrderError};
 use crate::budget::Exhausted;
@@ -63,6 +64,9 @@ pub enum IssueError {
     /// Whoever was at it has died.
     #[error("it broke off: {0}")]
     Died(String),
+    /// There is nowhere to try it out.
+    #[error("{0} has no staging that is known")]
+    NoStaging(Directory),
     /// Every CA in the list failed.
     #[error("every CA failed: {}", .0.iter().map(|(directory, error)| format!("{directory}: {error}")).collect::<Vec<_>>().join("; "))]
     All(Vec<(Directory, IssueError)>),
@@ -74,6 +78,29 @@ fn unresolved(names: &[Identifier]) -> Why {
 }
 
 impl IssueError {
+    /// Of an order, with what we saw of the CA's validation.
+    pub(super) fn of_order(error: OrderError, visits: Option<&Visits>) -> Self {
+        let seen = match (&error, visits) {
+            (OrderError::Validation { .. }, Some(visits)) => format!("; {}", visits.summary()),
+            _ => String::new(),
+        };
+        Self::Order {
+            error: Box::new(error),
+            seen,
+        }
+    }
+
+    /// Of all the CAs that were tried; the only one speaks for itself.
+    pub(super) fn of_all(mut errors: Vec<(Directory, Self)>) -> Self {
+        match (errors.pop(), errors.is_empty()) {
+            (Some((_, only)), true) => only,
+            (last, _) => {
+                errors.extend(last);
+                Self::All(errors)
+            }
+        }
+    }
+
     /// As a person sees it.
     pub fn report(&self, config: &Config) -> Report {
         let next_step = match self {
@@ -95,6 +122,9 @@ impl IssueError {
             Self::Withdrawn(name) => format!("run `sidedoor issue {name}` if one is wanted now"),
             Self::Died(_) => "report this to us with the log, please; it is tried again".into(),
             Self::Hung(_) => "look into the log for what it was waiting for; it is tried again".into(),
+            Self::NoStaging(_) => {
+                "name a directory for trying things out as staging_directory under [acme], or leave out --dry-run".into()
+            }
             Self::All(errors) => {
                 return Report::new(
                     self,

@@ -6,6 +6,7 @@ mod doorway;
 mod error;
 mod ordering;
 mod pair;
+mod rehearsal;
 mod timing;
 mod turns;
 mod validation;
@@ -32,6 +33,7 @@ use crate::store::{Store, StoreError, Summary, Version};
 
 pub use error::IssueError;
 pub use pair::{Pair, ensure_placeholder, put_placeholder_live, read_pair};
+pub use rehearsal::{Rehearsed, rehearse};
 use timing::Timing;
 pub use turns::Turns;
 
@@ -234,13 +236,7 @@ impl Issuance<'_> {
                 Err(error) => return Err(error),
             }
         }
-        match (errors.pop(), errors.is_empty()) {
-            (Some((_, only)), true) => Err(only),
-            (last, _) => {
-                errors.extend(last);
-                Err(IssueError::All(errors))
-            }
-        }
+        Err(IssueError::of_all(errors))
     }
 
     fn handover(&self) -> Handover<'_> {

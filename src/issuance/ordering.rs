@@ -10,7 +10,7 @@ use super::{Issuance, IssueError, Urgency};
 use crate::acme::{Account, Order, OrderError, OrderOptions, OrderStatus, Pending};
 use crate::agenda::Agenda;
 use crate::budget::Kind;
-use crate::certificate::{Chain, KeyKind, PrivateKey};
+use crate::certificate::{Chain, PrivateKey};
 use crate::config::Directory;
 use crate::convoy::Halt;
 use crate::progress::Step;
@@ -205,10 +205,7 @@ impl Issuance<'_> {
                 .map_err(failed)?;
         }
         progress.reached(Step::Finalised, "");
-        let chain = self.chain(order).await?;
-        chain.check_key(&key)?;
-        chain.check_names(&job.identifiers)?;
-        chain.check_links()?;
+        let chain = self.checked_chain(order, &key, failed).await?;
         progress.reached(
             Step::Certificate,
             format!("by {}, good until {}", chain.issuer(), chain.not_after()),
@@ -218,14 +215,22 @@ impl Issuance<'_> {
         Ok(Pair { version, chain })
     }
 
-    /// The chain the operator prefers, if the CA has it.
-    async fn chain(&self, order: &mut Order) -> Result<Chain, IssueError> {
+    /// The chain the operator prefers, if the CA has it; for this key and these names.
+    pub(super) async fn checked_chain(
+        &self,
+        order: &mut Order,
+        key: &PrivateKey,
+        failed: impl FnOnce(OrderError) -> IssueError,
+    ) -> Result<Chain, IssueError> {
         let preferred = self.job.acme.preferred_chain.as_deref();
         let pem = match preferred {
             Some(root) => order.certificate_under(root).await,
             None => order.certificate().await,
         };
-        let chain = Chain::from_pem(&pem.map_err(|error| self.failed(error, None))?)?;
+        let chain = Chain::from_pem(&pem.map_err(failed)?)?;
+        chain.check_key(key)?;
+        chain.check_names(&self.job.identifiers)?;
+        chain.check_links()?;
         if let Some(root) = preferred.filter(|root| *root != chain.root()) {
             let notice = format!(
                 "the CA offers no chain under {root:?}, so the one under {:?} is taken",
@@ -250,14 +255,7 @@ impl Issuance<'_> {
         if matches!(error, OrderError::AccountGone { .. }) {
             self.parts.accounts.forget_all();
         }
-        let seen = match (&error, visits) {
-            (OrderError::Validation { .. }, Some(visits)) => format!("; {}", visits.summary()),
-            _ => String::new(),
-        };
-        IssueError::Order {
-            error: Box::new(error),
-            seen,
-        }
+        IssueError::of_order(error, visits)
     }
 
     /// The order that an earlier run has left.
@@ -342,7 +340,7 @@ impl Issuance<'_> {
         agenda.save(store, job)
     }
 
-    fn options(&self, replaces: Option<String>) -> OrderOptions {
+    pub(super) fn options(&self, replaces: Option<String>) -> OrderOptions {
         OrderOptions {
             profile: self.job.acme.profile.clone(),
             replaces,
@@ -369,20 +367,16 @@ impl Issuance<'_> {
         {
             return Ok(PrivateKey::from_pem(&pem)?);
         }
-        let kind = self.job.acme.key;
-        if let Some(key) = self.key_to_keep(kind)? {
-            store.save_next_key(&self.job.name, key.pem())?;
-            return Ok(key);
-        }
-        // RSA keys take a while to find; what else runs in this task goes on meanwhile.
-        let made = tokio::task::spawn_blocking(move || PrivateKey::generate(kind)).await;
-        let key = made.unwrap_or_else(|died| std::panic::resume_unwind(died.into_panic()))?;
+        let key = match self.key_to_keep()? {
+            Some(key) => key,
+            None => self.new_key().await?,
+        };
         store.save_next_key(&self.job.name, key.pem())?;
         Ok(key)
     }
 
     /// The key of the certificate that is live, if the next one is to have it: not after a revocation, nor another kind of key.
-    fn key_to_keep(&self, kind: KeyKind) -> Result<Option<PrivateKey>, StoreError> {
+    fn key_to_keep(&self) -> Result<Option<PrivateKey>, StoreError> {
         let (store, name) = (&self.parts.store, &self.job.name);
         let live = store.live_version(name)?.filter(|version| *version > 0);
         let Some(live) = live.filter(|_| self.job.acme.reuse_key) else {
@@ -392,7 +386,7 @@ impl Issuance<'_> {
             return Ok(None);
         }
         let key = PrivateKey::from_pem(&store.version(name, live)?.privkey).ok();
-        Ok(key.filter(|key| key.kind() == Some(kind)))
+        Ok(key.filter(|key| key.kind() == Some(self.job.acme.key)))
     }
 
     fn save(

@@ -16,7 +16,7 @@ pub(super) async fn account(
     directory: Option<&str>,
 ) -> Result<Reply, Report> {
     let config = engine.config();
-    let (directory, acme) = find(&config, directory)?;
+    let (directory, acme) = &find(&config, directory)?;
     let accounts = &engine.parts.accounts;
     let failed = |error: NoAccount| error.report();
     match act {
@@ -47,16 +47,20 @@ pub(super) async fn account(
     Ok(Reply::Account { act, account })
 }
 
-/// The CA meant, which is one of the configuration's.
-fn find<'a>(
-    config: &'a Config,
-    directory: Option<&str>,
-) -> Result<(&'a Directory, &'a Acme), Report> {
+/// The CA meant, which is one of the configuration's, or where those are tried out.
+fn find<'a>(config: &'a Config, directory: Option<&str>) -> Result<(Directory, &'a Acme), Report> {
     let cas = config.cas();
-    let meant = |(known, _): &&(&Directory, &Acme)| {
+    let stagings = cas
+        .iter()
+        .filter_map(|(known, acme)| Some((acme.staging_of(known)?, *acme)));
+    let mut all = cas
+        .iter()
+        .map(|(known, acme)| ((*known).clone(), *acme))
+        .chain(stagings);
+    let meant = |(known, _): &(Directory, &Acme)| {
         directory.is_none_or(|directory| known.url() == directory)
     };
-    cas.iter().find(meant).copied().ok_or_else(|| {
+    all.find(meant).ok_or_else(|| {
         let known: Vec<_> = cas.iter().map(|(known, _)| known.url()).collect();
         let what = format!(
             "no certificate in {} is ordered from {}",

@@ -22,20 +22,6 @@ impl Shop {
         )
     }
 
-    /// With these CAs in place of its own.
-    fn ordering_from(&self, cas: &[&Pebble]) {
-        let directories: Vec<_> = cas.iter().map(|ca| ca.directory_url()).collect();
-        let anchors = cas
-            .iter()
-            .map(|ca| fs::read_to_string(ca.ca_file()).unwrap());
-        let file = self.sidedoor.configuration().with_file_name("cas.pem");
-        fs::write(&file, anchors.collect::<String>()).unwrap();
-        let own = format!("directory = {:?}", self.pebble.directory_url());
-        self.configure(&own, &format!("directory = {directories:?}"));
-        let own = format!("ca_file = {:?}", self.pebble.ca_file());
-        self.configure(&own, &format!("ca_file = {file:?}"));
-    }
-
     /// What a command says that fails before nginx has been told of any door.
     fn fails_without_a_door(&self) -> String {
         let workers = self.nginx.workers();

@@ -19,6 +19,7 @@ mod issue;
 mod names;
 mod operators;
 mod refusals;
+mod rehearsal;
 mod revoke;
 mod rollback;
 mod several;

@@ -104,6 +104,25 @@ impl Shop {
         fs::write(&file, text.replace(from, to)).unwrap();
     }
 
+    /// With these CAs in place of its own.
+    pub(crate) fn ordering_from(&self, cas: &[&Pebble]) {
+        let directories: Vec<_> = cas.iter().map(|ca| ca.directory_url()).collect();
+        let own = format!("directory = {:?}", self.pebble.directory_url());
+        self.configure(&own, &format!("directory = {directories:?}"));
+        self.trusting(cas);
+    }
+
+    /// Reaches all these CAs.
+    pub(crate) fn trusting(&self, cas: &[&Pebble]) {
+        let anchors = cas
+            .iter()
+            .map(|ca| fs::read_to_string(ca.ca_file()).unwrap());
+        let file = self.sidedoor.configuration().with_file_name("cas.pem");
+        fs::write(&file, anchors.collect::<String>()).unwrap();
+        let own = format!("ca_file = {:?}", self.pebble.ca_file());
+        self.configure(&own, &format!("ca_file = {file:?}"));
+    }
+
     /// The doors that stand, as files below nginx's directory of doors.
     pub(crate) fn doors(&self) -> Vec<PathBuf> {
         let tree = Tree::of(&self.nginx.doors());
