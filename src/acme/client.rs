@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue, LINK, LOCATION, RETRY_AFTER};
+use http::header::{DATE, HeaderMap, HeaderName, HeaderValue, LINK, LOCATION, RETRY_AFTER};
 use http::response::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -205,16 +205,28 @@ impl HttpClient for Http {
     }
 }
 
-/// When the CA wants to be asked again: seconds from now or an HTTP date, if it lies ahead (RFC 9110 10.2.3).
+/// When the CA wants to be asked again: seconds from now or an HTTP date, if it lies ahead (RFC 9110 10.2.3). A date is taken by the CA's
+/// own clock, if that shows: ours may be wrong.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<SystemTime> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let date = |value: &str| {
+        OffsetDateTime::parse(value, &Rfc2822)
+            .ok()
+            .map(SystemTime::from)
+    };
     let at = match value.bytes().all(|byte| byte.is_ascii_digit()) {
         // A number too large for 64 bits is above the limit as well.
         true if !value.is_empty() => {
             let seconds = value.parse().map_or(LONGEST_WAIT, Duration::from_secs);
             now + seconds.min(LONGEST_WAIT)
         }
-        _ => SystemTime::from(OffsetDateTime::parse(value, &Rfc2822).ok()?).min(now + LONGEST_WAIT),
+        _ => {
+            let theirs = headers
+                .get(DATE)
+                .and_then(|theirs| date(theirs.to_str().ok()?));
+            let wait = date(value)?.duration_since(theirs.unwrap_or(now)).ok()?;
+            now + wait.min(LONGEST_WAIT)
+        }
     };
     (at > now).then_some(at)
 }

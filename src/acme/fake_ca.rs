@@ -8,7 +8,12 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
+
+use super::proof::Presenter;
+use crate::challenge::KeyAuthorization;
+use crate::identifier::Identifier;
 
 /// One request as it came.
 #[derive(Debug, Clone)]
@@ -121,6 +126,7 @@ pub(crate) fn usual(request: &Received, base: &str) -> Reply {
                 "meta": { "profiles": { "classic": "the usual", "shortlived": "six days" } },
             }),
         ),
+        "HEAD /nonce" => Reply::text(200, ""),
         "POST /new-account" => Reply::json(201, &json!({ "status": "valid" }))
             .with(format!("location: {base}/account/1")),
         "POST /new-order" => order(201, base, "pending").with(format!("location: {base}/order/1")),
@@ -166,6 +172,20 @@ pub(crate) fn challenge(base: &str, kind: &str, status: &str) -> Value {
     json!({ "type": kind, "url": format!("{base}/challenge/1"), "status": status, "token": "token1" })
 }
 
+/// Presents nothing, and takes it for visited at once.
+#[derive(Default)]
+pub(crate) struct Visits(Notify);
+
+impl Presenter for Visits {
+    async fn present(&self, _: &Identifier, _: &KeyAuthorization) {
+        self.0.notify_one();
+    }
+
+    async fn visited(&self) {
+        self.0.notified().await;
+    }
+}
+
 /// The running fake; it ends when dropped.
 pub(crate) struct FakeCa {
     address: SocketAddr,
@@ -174,7 +194,7 @@ pub(crate) struct FakeCa {
 }
 
 impl FakeCa {
-    /// Starts a CA that answers as `script` says. POST and HEAD get a nonce each; HEAD is answered without asking the script.
+    /// Starts a CA that answers as `script` says. POST and HEAD get a nonce each.
     pub(crate) async fn start<S>(script: S) -> Self
     where
         S: Fn(&Received, &str) -> Reply + Send + Sync + 'static,
@@ -261,12 +281,7 @@ where
                 format!("http://{address}"),
             )
         };
-        let reply = if request.line.starts_with("HEAD") {
-            Reply::text(200, "")
-        } else {
-            script(&request, &base)
-        };
-        match reply {
+        match script(&request, &base) {
             Reply::Answer {
                 status,
                 headers,
@@ -278,7 +293,11 @@ where
                     headers.into_iter().chain(nonce).chain([length]).collect();
                 let headers = headers.join("\r\n");
                 let head = format!("HTTP/1.1 {status} X\r\n{headers}\r\n\r\n");
-                stream.write_all(&[head.as_bytes(), &body].concat()).await?;
+                let body = match request.line.starts_with("HEAD") {
+                    true => &[],
+                    false => body.as_slice(),
+                };
+                stream.write_all(&[head.as_bytes(), body].concat()).await?;
             }
             Reply::Raw(bytes) => return stream.write_all(&bytes).await,
             Reply::Stall => std::future::pending().await,

@@ -16,6 +16,8 @@ mod client;
 mod connect;
 #[cfg(test)]
 pub(crate) mod fake_ca;
+#[cfg(test)]
+mod faults;
 mod order;
 mod pace;
 mod problem;

@@ -349,6 +349,9 @@ impl Order {
             }
             wait(&mut pace, &Nobody).await;
             self.ask(&mut pace, &mut failed).await?;
+            if self.retry_after.is_some() {
+                pace.be_patient();
+            }
         }
     }
 

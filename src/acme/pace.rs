@@ -74,8 +74,14 @@ impl Pace {
         self.asked(now, retry_after);
         self.early = None;
         if retry_after.is_some() {
-            self.early_left = 0;
+            self.be_patient();
         }
+    }
+
+    /// No question is asked ahead of time any more.
+    pub(super) fn be_patient(&mut self) {
+        self.early = None;
+        self.early_left = 0;
     }
 
     /// The question was asked, and the answer is still open.

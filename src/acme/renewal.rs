@@ -111,6 +111,13 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_window_that_is_over_is_told_as_it_is_since_it_means_now() {
+        let body = window("2001-01-01T00:00:00Z", "2001-01-02T00:00:00Z");
+        let info = asked(Reply::json(200, &body)).await.unwrap().unwrap();
+        assert!(info.end < OffsetDateTime::now_utc());
+    }
+
+    #[tokio::test]
     async fn a_window_that_is_none_is_broken() {
         for body in [
             window("2026-11-21T04:00:00Z", "2026-11-20T04:00:00Z"),

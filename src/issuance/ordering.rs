@@ -10,7 +10,7 @@ use super::{Issuance, IssueError, Urgency};
 use crate::acme::{Account, Order, OrderError, OrderOptions, OrderStatus, Pending};
 use crate::agenda::Agenda;
 use crate::budget::Kind;
-use crate::certificate::{Chain, PrivateKey};
+use crate::certificate::{Chain, ChainError, PrivateKey};
 use crate::config::Directory;
 use crate::convoy::Halt;
 use crate::progress::Step;
@@ -205,7 +205,8 @@ impl Issuance<'_> {
                 .map_err(failed)?;
         }
         progress.reached(Step::Finalised, "");
-        let chain = self.checked_chain(order, &key, failed).await?;
+        let chain = self.checked_chain(order, &key, failed).await;
+        let chain = chain.inspect_err(|error| self.forget_if_spoilt(error))?;
         progress.reached(
             Step::Certificate,
             format!("by {}, good until {}", chain.issuer(), chain.not_after()),
@@ -239,6 +240,16 @@ impl Issuance<'_> {
             self.progress.notice(notice);
         }
         Ok(chain)
+    }
+
+    /// An order that led to what is no certificate of ours never leads to another.
+    fn forget_if_spoilt(&self, error: &IssueError) {
+        // Where there is no certificate at all, something else has answered; the order is good.
+        let spoilt =
+            matches!(error, IssueError::Chain(reason) if *reason != ChainError::NoCertificate);
+        if spoilt && let Err(problem) = self.forget_order() {
+            tracing::warn!(certificate = %self.job.name, error = %problem, "an order that has failed can't be forgotten");
+        }
     }
 
     /// Adds what we saw to what the CA says, and forgets an order that can't be taken up again.

@@ -18,6 +18,7 @@ mod installed;
 mod issue;
 mod names;
 mod operators;
+mod quirks;
 mod refusals;
 mod rehearsal;
 mod revoke;

@@ -6,15 +6,15 @@ use std::sync::{Arc, LazyLock};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, PublicKeyData,
 };
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    StreamOwned,
+    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, ServerConfig,
+    SignatureScheme, StreamOwned,
 };
 use std::net::TcpStream;
 use time::OffsetDateTime;
@@ -50,15 +50,35 @@ impl Authority {
 
     /// A server's certificate and key.
     pub fn certify(&self, names: &[&str]) -> Identity {
-        let names: Vec<_> = names.iter().copied().map(str::to_owned).collect();
-        let mut params = CertificateParams::new(names).unwrap();
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        self.identify(server(names))
+    }
+
+    /// The same, valid until then.
+    pub fn certify_until(&self, names: &[&str], end: OffsetDateTime) -> Identity {
+        let mut params = server(names);
+        params.not_after = end;
+        self.identify(params)
+    }
+
+    fn identify(&self, params: CertificateParams) -> Identity {
         let key = KeyPair::generate().unwrap();
         Identity {
-            certificate: params.signed_by(&key, &self.issuer).unwrap().pem(),
+            certificate: self.sign(params, &key),
             key: key.serialize_pem(),
         }
     }
+
+    /// A certificate for somebody's key, in PEM.
+    pub fn sign(&self, params: CertificateParams, key: &impl PublicKeyData) -> String {
+        params.signed_by(key, &self.issuer).unwrap().pem()
+    }
+}
+
+fn server(names: &[&str]) -> CertificateParams {
+    let names: Vec<_> = names.iter().copied().map(str::to_owned).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params
 }
 
 /// A certificate and its key, in PEM.
@@ -77,6 +97,18 @@ impl Identity {
             certificate: params.self_signed(&key).unwrap().pem(),
             key: key.serialize_pem(),
         }
+    }
+
+    /// A TLS server that shows it.
+    pub fn server(&self) -> ServerConfig {
+        let chain = CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap();
+        ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![chain], key)
+            .unwrap()
     }
 
     /// Writes `fullchain.pem` and `privkey.pem`.

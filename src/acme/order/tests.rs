@@ -2,26 +2,12 @@ mod profiles;
 mod waiting;
 
 use serde_json::json;
-use tokio::sync::Notify;
 
 use super::*;
-use crate::acme::fake_ca::{FakeCa, Received, Reply, authorization, challenge, order, usual};
+use crate::acme::fake_ca::{
+    FakeCa, Received, Reply, Visits, authorization, challenge, order, usual,
+};
 use crate::acme::{Ca, Limits, Registration};
-use crate::challenge::KeyAuthorization;
-
-/// Presents nothing, and says what the test wants about visits.
-#[derive(Default)]
-struct Visits(Notify);
-
-impl Presenter for Visits {
-    async fn present(&self, _: &Identifier, _: &KeyAuthorization) {
-        self.0.notify_one();
-    }
-
-    async fn visited(&self) {
-        self.0.notified().await;
-    }
-}
 
 fn visits() -> Visits {
     Visits::default()

@@ -50,6 +50,27 @@ async fn retry_after_is_kept_while_the_certificate_is_signed() {
 }
 
 #[tokio::test]
+async fn retry_after_is_kept_also_if_only_the_order_itself_says_it() {
+    let (fake, account) = account(|request, base| match request.line.as_str() {
+        "POST /order/1" if request.count("POST /finalize/1") > 0 => {
+            match request.count("POST /order/1") {
+                1 => order(200, base, "processing").with("retry-after: 1"),
+                _ => usual(request, base),
+            }
+        }
+        _ => usual(request, base),
+    })
+    .await;
+    let begun = Instant::now();
+    certificate(&account).await.unwrap();
+    assert!(
+        begun.elapsed() > Duration::from_millis(900),
+        "{:?}",
+        fake.lines()
+    );
+}
+
+#[tokio::test]
 async fn an_order_that_never_gets_ready_times_out() {
     let (_fake, account) =
         account(but("POST /order/1", |_, base| order(200, base, "pending"))).await;
