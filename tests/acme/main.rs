@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod accounts;
+#[path = "../support/newer.rs"]
+mod newer;
 mod orders;
 mod pebble;
+mod renewals;
 mod responder;

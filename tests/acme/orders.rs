@@ -25,7 +25,7 @@ fn registration() -> Registration {
     }
 }
 
-async fn register(ca: &Ca) -> Account {
+pub(crate) async fn register(ca: &Ca) -> Account {
     Account::register(ca, &registration()).await.unwrap().0
 }
 
@@ -52,7 +52,28 @@ pub(crate) async fn certificate_for(
     key: &PrivateKey,
     responder: &Responder,
 ) -> Chain {
-    let mut order = place(account, names).await;
+    let order = place(account, names).await;
+    signed(order, names, key, responder).await
+}
+
+/// The same by another kind of order, which the CA may not take.
+pub(crate) async fn certificate_by(
+    account: &Account,
+    names: &[Identifier],
+    options: &OrderOptions,
+    responder: &Responder,
+) -> Result<Chain, OrderError> {
+    let key = PrivateKey::generate(KeyKind::P256).unwrap();
+    let order = Order::place(account, names, options).await?;
+    Ok(signed(order, names, &key, responder).await)
+}
+
+async fn signed(
+    mut order: Order,
+    names: &[Identifier],
+    key: &PrivateKey,
+    responder: &Responder,
+) -> Chain {
     order.validate(responder).await.unwrap();
     order.finalize(&key.request(names).unwrap()).await.unwrap();
     let chain = Chain::from_pem(&order.certificate().await.unwrap()).unwrap();

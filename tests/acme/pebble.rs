@@ -2,21 +2,30 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::{Value, json};
 use sidedoor::acme::Ca;
 use tempfile::TempDir;
+
+use crate::newer::newer_pebble;
 
 /// How a Pebble is to be started.
 pub(crate) struct Settings {
     environment: Vec<(&'static str, &'static str)>,
     config: Value,
     http_port: u16,
+    program: PathBuf,
 }
 
 impl Settings {
@@ -26,7 +35,22 @@ impl Settings {
             environment: vec![("PEBBLE_VA_NOSLEEP", "1"), ("PEBBLE_AUTHZREUSE", "0")],
             config: json!({}),
             http_port: responder.port(),
+            program: "pebble".into(),
         }
+    }
+
+    /// A newer Pebble with two profiles; nothing where there is none, see [`newer_pebble`].
+    pub(crate) fn newer(responder: SocketAddr) -> Option<Self> {
+        let profile = |validity: u32| json!({ "description": "…", "validityPeriod": validity });
+        let profiles = json!({ "classic": profile(7_776_000), "shortlived": profile(518_400) });
+        let program = newer_pebble()?;
+        Some(
+            Self {
+                program,
+                ..Self::validating(responder)
+            }
+            .configured("profiles", profiles),
+        )
     }
 
     /// With this in its environment.
@@ -51,6 +75,7 @@ pub(crate) struct Pebble {
     _processes: [Process; 2],
     _directory: TempDir,
     address: SocketAddr,
+    management: SocketAddr,
     names: SocketAddr,
     root: String,
 }
@@ -95,7 +120,7 @@ impl Pebble {
             "",
         ]));
         let pebble = Process::start(
-            Command::new("pebble")
+            Command::new(&settings.program)
                 .args([
                     "-strict",
                     "-config",
@@ -112,6 +137,7 @@ impl Pebble {
             _processes: [resolver, pebble],
             _directory: directory,
             address,
+            management,
             names,
             root,
         }
@@ -134,6 +160,34 @@ impl Pebble {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.contains(" 200 OK"), "{answer}");
+    }
+
+    /// Has it suggest this for a certificate, be it what it may (RFC 9773 4.2).
+    pub(crate) fn suggest(&self, certificate: &str, answer: &str) {
+        let body = json!({ "certificate": certificate, "ariResponse": answer }).to_string();
+        let mut roots = RootCertStore::empty();
+        let root = CertificateDer::from_pem_slice(self.root.as_bytes()).unwrap();
+        roots.add(root).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = "localhost".try_into().unwrap();
+        let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+        let stream = TcpStream::connect(self.management).unwrap();
+        let mut stream = StreamOwned::new(connection, stream);
+        let length = body.len();
+        write!(
+            stream,
+            "POST /set-renewal-info/ HTTP/1.1\r\nHost: localhost\r\nUser-Agent: tests\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
+        stream.flush().unwrap();
+        let mut answer = String::new();
+        // It closes without a word of farewell.
+        let _ = stream.read_to_string(&mut answer);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 
     /// Where it listens.

@@ -155,14 +155,62 @@ fn a_profile_the_ca_lacks_is_told_before_any_door_is_opened() {
 }
 
 #[test]
-fn an_address_is_certified_too() {
-    const ADDRESS: &str = "127.0.0.1";
+fn a_profile_the_ca_has_is_ordered_by_and_the_others_are_named_where_it_lacks_one() {
+    let shop = Shop::plain();
+    let Some(newer) = Pebble::visiting(&shop.nginx).newer() else {
+        return;
+    };
+    let newer = newer.start();
+    shop.ordering_from(&[&newer]);
+    let lacking = "accept_terms = true\nprofile = \"tlsserver\"";
+    shop.configure("accept_terms = true", lacking);
+    let said = shop.fails_without_a_door();
+    assert!(said.contains("classic, shortlived"), "{said}");
+    let mut before = lacking.to_owned();
+    for (profile, days) in [("classic", 90), ("shortlived", 6)] {
+        let having = format!("accept_terms = true\nprofile = {profile:?}");
+        shop.configure(&before, &having);
+        let (chain, _) = shop.renewed();
+        assert_eq!(lifetime(&chain), days, "{profile}");
+        before = having;
+    }
+}
+
+fn lifetime(chain: &Chain) -> i64 {
+    let almost = chain.not_after() - chain.not_before();
+    (almost + time::Duration::MINUTE).whole_days()
+}
+
+#[test]
+fn an_address_is_certified_by_the_profile_for_addresses() {
+    let (nginx, app) = behind_an_address();
+    let Some(newer) = Pebble::visiting(&nginx).newer() else {
+        return;
+    };
+    let newer = newer.start();
+    let sidedoor = Sidedoor::beside(&nginx, &newer).app("shop", &[ADDRESS], &app);
+    sidedoor.call(["issue", "shop"]).succeeded();
+    let file = sidedoor.live("shop").join("fullchain.pem");
+    let chain = Chain::from_pem(&fs::read_to_string(file).unwrap()).unwrap();
+    assert_eq!(lifetime(&chain), 6);
+}
+
+const ADDRESS: &str = "127.0.0.1";
+
+/// A shop that has no name.
+fn behind_an_address() -> (Nginx, App) {
     let app = App::named("shop");
     let server = Server::of(&[ADDRESS]).to(&app).with_door("shop");
-    let mut nginx = Nginx::serving([server.clone()]);
+    (Nginx::serving([server]), app)
+}
+
+#[test]
+fn an_address_is_certified_too() {
+    let (mut nginx, app) = behind_an_address();
     let pebble = Pebble::visiting(&nginx).start();
     let sidedoor = Sidedoor::beside(&nginx, &pebble).app("shop", &[ADDRESS], &app);
     sidedoor.call(["issue", "shop"]).succeeded();
+    let server = Server::of(&[ADDRESS]).to(&app).with_door("shop");
     nginx.add(server.over_tls(&sidedoor.live("shop")));
     nginx.reload();
     assert!(pebble.vouches_for(&nginx, ADDRESS));

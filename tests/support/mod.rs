@@ -11,6 +11,7 @@ mod eventually;
 mod exchange;
 mod fake_ca;
 mod load;
+mod newer;
 mod nginx;
 mod pebble;
 mod ports;

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::certificate::{connect_tls, trusting};
 use super::exchange::{connect, exchange, request};
+use super::newer::newer_pebble;
 use super::process::accepts_connections;
 use super::{Answer, Authority, Nginx, Process, find_program, free_port};
 
@@ -29,6 +30,7 @@ pub struct Behaviour {
     strict: bool,
     other_roots: u8,
     eab: Option<(String, String)>,
+    program: Option<PathBuf>,
 }
 
 /// A running Pebble with its own name server: every name is 127.0.0.1.
@@ -56,6 +58,7 @@ impl Pebble {
             strict: false,
             other_roots: 0,
             eab: None,
+            program: None,
         }
     }
 
@@ -184,6 +187,12 @@ impl Behaviour {
         self
     }
 
+    /// A newer Pebble, which knows when to renew and has the profiles `classic` and `shortlived`; nothing where there is none.
+    pub fn newer(mut self) -> Option<Self> {
+        self.program = Some(newer_pebble()?);
+        Some(self)
+    }
+
     /// Running, once it answers.
     pub fn start(self) -> Pebble {
         for _ in 0..ATTEMPTS {
@@ -244,11 +253,16 @@ impl Behaviour {
             configuration["externalAccountBindingRequired"] = true.into();
             configuration["externalAccountMACKeys"] = serde_json::json!({ kid: hmac_key });
         }
+        if self.program.is_some() {
+            let profile = |validity: u32| serde_json::json!({ "validityPeriod": validity });
+            configuration["profiles"] = serde_json::json!({ "classic": profile(7_776_000), "shortlived": profile(518_400) });
+        }
         let file = directory.join("pebble.json");
         let whole = serde_json::json!({ "pebble": configuration });
         fs::write(&file, whole.to_string()).unwrap();
 
-        let mut command = Command::new(find_program("pebble"));
+        let installed = || find_program("pebble");
+        let mut command = Command::new(self.program.clone().unwrap_or_else(installed));
         command
             .arg("-config")
             .arg(&file)
