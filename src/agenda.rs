@@ -1,6 +1,5 @@
 //! One lineage's schedule and what it goes by, read from the store and written back there. Decides nothing: that is [`schedule`]'s.
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use aws_lc_rs::digest;
@@ -8,7 +7,7 @@ use time::{Duration, OffsetDateTime};
 
 use crate::config::Config;
 use crate::identifier::{AppName, Identifier};
-use crate::issuance::{Job, Pair, Urgency, read_pair};
+use crate::issuance::{Job, Pair, Urgency, is_for_same, read_pair};
 use crate::jobs;
 use crate::random;
 use crate::report::Report;
@@ -91,7 +90,7 @@ impl Agenda {
         let is_revoked = live.is_some_and(|live| lineage.is_revoked(live));
         let is_wanted = summary
             .as_ref()
-            .is_some_and(|summary| are_same(&summary.identifiers, &job.identifiers));
+            .is_some_and(|summary| is_for_same(&summary.identifiers, &job.identifiers));
         let saved = saved_but_not_live(store, job, &lineage, live)?;
         let certificate = summary.as_ref().map(|summary| schedule::Certificate {
             id: summary.id.clone().filter(|_| is_theirs),
@@ -211,7 +210,7 @@ impl Agenda {
     pub fn renews_at(&self, directory_url: &str, identifiers: &[Identifier]) -> bool {
         let is_theirs = self.lineage.directory.as_deref() == Some(directory_url);
         let summary = self.summary.as_ref().filter(|_| is_theirs);
-        summary.is_some_and(|summary| are_same(&summary.identifiers, identifiers))
+        summary.is_some_and(|summary| is_for_same(&summary.identifiers, identifiers))
     }
 }
 
@@ -252,10 +251,6 @@ fn summary_of(store: &Store, job: &Job, version: Version) -> Result<Option<Summa
     let pair = read_pair(store, &job.name, version)?;
     let real = pair.filter(|pair| !pair.chain.is_placeholder());
     Ok(real.map(|pair| pair.summary()))
-}
-
-fn are_same(one: &[Identifier], other: &[Identifier]) -> bool {
-    one == other || one.iter().collect::<BTreeSet<_>>() == other.iter().collect::<BTreeSet<_>>()
 }
 
 /// Stands for all that an attempt depends on: when it changes, what has failed is tried again.

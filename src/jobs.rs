@@ -2,7 +2,7 @@
 
 use crate::config::{App, Config};
 use crate::identifier::{AppName, Identifier};
-use crate::issuance::{Job, Urgency};
+use crate::issuance::{Job, Urgency, is_for_same};
 use crate::report::Report;
 use crate::store::{Store, StoreError};
 
@@ -76,7 +76,7 @@ pub fn job(
             let same = config
                 .apps
                 .iter()
-                .find(|app| same_names(&app.domains, &names));
+                .find(|app| is_for_same(&app.domains, &names));
             let name = match same {
                 Some(app) => app.name.clone(),
                 None => AppName::of_identifier(first),
@@ -142,10 +142,6 @@ fn job_of(
         acme,
         urgency,
     })
-}
-
-fn same_names(one: &[Identifier], other: &[Identifier]) -> bool {
-    one.iter().all(|name| other.contains(name)) && other.iter().all(|name| one.contains(name))
 }
 
 /// Every enabled app's certificate, and every other that there is.

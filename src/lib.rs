@@ -18,6 +18,8 @@
 //!   allow it; both are pure.
 //! - [`status`] compares what is stored with what nginx serves; [`check`] tells what is in the way of validation. [`progress`] and [`report`] are how anything is told.
 //!
+//! [`import`] takes over what another client has.
+//!
 //! **Adapters**, each of which owns one outside thing
 //! - [`proxy`] is the data path. It knows nothing of ACME beyond its token map, and works without the rest.
 //! - [`acme`] is the only code that names instant-acme.
@@ -61,6 +63,7 @@ pub mod engine;
 pub mod files;
 pub mod handover;
 pub mod identifier;
+pub mod import;
 pub mod issuance;
 pub mod jobs;
 pub mod limits;

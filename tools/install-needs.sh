@@ -16,7 +16,8 @@ has() { command -v "$1" >/dev/null 2>&1; }
 
 # program:Debian package
 case $purpose in
-test) needs="nginx:nginx pebble:pebble pebble-challtestsrv:pebble cc:gcc" ;;
+test) needs="nginx:nginx pebble:pebble pebble-challtestsrv:pebble cc:gcc
+    certbot:certbot lego:lego dehydrated:dehydrated" ;;
 demo) needs="nginx:nginx pebble:pebble pebble-challtestsrv:pebble cc:gcc" ;;
 bench) needs="nginx:nginx pebble:pebble pebble-challtestsrv:pebble cc:gcc
     certbot:certbot lego:lego dehydrated:dehydrated uacme:uacme caddy:caddy" ;;

@@ -10,6 +10,7 @@
 //! instant-acme is given, `signed` is for what that has no words for; `transport` and `connect` are HTTP and TLS with a limit on everything; `pace` says when to ask again.
 
 mod account;
+mod account_key;
 mod ca;
 mod call;
 mod client;
@@ -28,6 +29,7 @@ mod transport;
 mod upkeep;
 
 pub use account::{Account, AccountError, Credentials, Eab, Registration};
+pub use account_key::AccountKeyError;
 pub use ca::{Ca, Directory};
 pub use call::CallError;
 pub use connect::CaError;

@@ -11,6 +11,7 @@ use crate::admin::protocol::Request;
 use crate::challenge::{KeyAuthorization, Token};
 use crate::config::DEFAULT_FILE;
 use crate::identifier::{AppName, Identifier};
+use crate::import::Client;
 use crate::report::Report;
 use crate::telemetry::{Level, LogFormat};
 use account::AccountCommand;
@@ -150,6 +151,17 @@ enum Command {
         #[command(subcommand)]
         command: AccountCommand,
     },
+    /// Take over another client's certificates, keys, accounts and domains, without a new order; what is there stays as it is
+    Import {
+        /// The other client
+        client: Client,
+        /// Its directory
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// As one JSON object
+        #[arg(long)]
+        json: bool,
+    },
     /// Look at the configuration
     Config {
         #[command(subcommand)]
@@ -198,6 +210,13 @@ pub(super) enum Meaning {
         /// Of these names.
         names: Vec<Identifier>,
     },
+    /// What another client has, taken over.
+    Import {
+        /// The other client.
+        client: Client,
+        /// Its directory.
+        directory: PathBuf,
+    },
     /// Something that a sidecar does, if one runs.
     Ask(Request),
 }
@@ -233,7 +252,9 @@ impl Arguments {
 
     pub(super) fn wants_json(&self) -> bool {
         match &self.command {
-            Command::Status { json } | Command::Check { json, .. } => *json,
+            Command::Status { json }
+            | Command::Check { json, .. }
+            | Command::Import { json, .. } => *json,
             Command::Account { command } => command.wants_json(),
             _ => false,
         }
@@ -263,6 +284,14 @@ impl Arguments {
                 return Ok(Meaning::Check {
                     app: app.clone(),
                     names: domains.clone(),
+                });
+            }
+            Command::Import {
+                client, directory, ..
+            } => {
+                return Ok(Meaning::Import {
+                    client: *client,
+                    directory: directory.clone(),
                 });
             }
             Command::Issue {

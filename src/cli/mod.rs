@@ -3,8 +3,10 @@
 mod alone;
 mod arguments;
 mod confirm;
+mod imported;
 mod output;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -15,6 +17,7 @@ use crate::admin::protocol::{Fared, Rehearsal, Reply, Request};
 use crate::check;
 use crate::config::{Config, ConfigError};
 use crate::daemon::{self, Signals};
+use crate::import::{self, ImportError, Imported};
 use crate::jobs;
 use crate::nginx::survey::Surveyor;
 use crate::report::Report;
@@ -141,6 +144,12 @@ async fn execute(arguments: &Arguments) -> Exit {
             output.config(&config);
             Exit::Done
         }
+        Meaning::Import { client, directory } => {
+            match take_over(&config, client, &directory).await {
+                Ok(imported) => output.import(&imported),
+                Err(error) => output.end(Err(error.report())),
+            }
+        }
         Meaning::Ask(request) => ask(config, request, &output).await,
     }
 }
@@ -188,6 +197,16 @@ async fn look(config: &Config) -> Result<Reply, Report> {
         .map_err(|error| Report::new(&error, error.next_step()))
 }
 
+/// The disk is all that is needed, and whoever runs sees it there.
+async fn take_over(
+    config: &Config,
+    client: import::Client,
+    directory: &Path,
+) -> Result<Imported, ImportError> {
+    let store = Store::open(&config.state_dir)?.shared_with(config.group.as_ref())?;
+    import::import(config, &store, client, directory).await
+}
+
 /// Resolves when a signal says that the process shall end.
 async fn ended() {
     match Signals::new() {
@@ -216,6 +235,7 @@ fn exit_of(answer: &Result<Reply, Report>) -> Exit {
     }
 }
 
+/// The exit status where so many may have failed.
 fn of_several(failed: impl ExactSizeIterator<Item = bool>) -> Exit {
     let all = failed.len();
     match failed.filter(|failed| *failed).count() {

@@ -162,7 +162,12 @@ impl Output {
         self.say(config.to_string().trim_end());
     }
 
-    fn say(&self, line: &str) {
+    /// Whether one JSON object is wanted.
+    pub(super) fn wants_json(&self) -> bool {
+        self.json
+    }
+
+    pub(super) fn say(&self, line: &str) {
         if !self.quiet {
             // A reader that has gone away is no failure of the work.
             let _ = writeln!(std::io::stdout(), "{line}");
@@ -300,7 +305,7 @@ impl Output {
 }
 
 /// To standard error. Where nobody reads that any more, such as a terminal that was closed, the doors still have to be.
-fn tell(text: std::fmt::Arguments<'_>) {
+pub(super) fn tell(text: std::fmt::Arguments<'_>) {
     let _ = std::io::stderr().lock().write_fmt(text);
 }
 
@@ -412,7 +417,7 @@ fn status_lines(certificate: &CertificateStatus) -> Vec<String> {
 }
 
 /// In UTC, to the minute.
-fn time(time: OffsetDateTime) -> String {
+pub(super) fn time(time: OffsetDateTime) -> String {
     let format = format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
     time.to_offset(time::UtcOffset::UTC)
         .format(format)

@@ -33,6 +33,7 @@ use crate::store::{Store, StoreError, Summary, Version};
 
 pub use error::IssueError;
 pub use pair::{Pair, ensure_placeholder, put_placeholder_live, read_pair};
+pub(crate) use pair::{files_of, is_for_same};
 pub use rehearsal::{Rehearsed, rehearse};
 use timing::Timing;
 pub use turns::Turns;

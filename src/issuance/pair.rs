@@ -44,10 +44,13 @@ impl Pair {
 
     /// Whether it is a CA's certificate for exactly these names.
     pub fn is_for(&self, identifiers: &[Identifier]) -> bool {
-        let sorted =
-            |identifiers: &[Identifier]| identifiers.iter().cloned().collect::<BTreeSet<_>>();
-        !self.chain.is_placeholder() && sorted(self.chain.identifiers()) == sorted(identifiers)
+        !self.chain.is_placeholder() && is_for_same(self.chain.identifiers(), identifiers)
     }
+}
+
+/// Whether these are the same names, in whatever order and however often.
+pub(crate) fn is_for_same(one: &[Identifier], other: &[Identifier]) -> bool {
+    one == other || one.iter().collect::<BTreeSet<_>>() == other.iter().collect::<BTreeSet<_>>()
 }
 
 /// Reads a version whose key and certificate belong together.
@@ -99,7 +102,7 @@ pub fn put_placeholder_live(
 }
 
 /// The files of a version.
-pub(super) fn files_of(key: &PrivateKey, chain: &Chain) -> Saved {
+pub(crate) fn files_of(key: &PrivateKey, chain: &Chain) -> Saved {
     Saved {
         privkey: key.pem().to_owned(),
         cert: chain.cert_pem(),

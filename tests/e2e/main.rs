@@ -14,6 +14,7 @@ mod doors;
 mod doubles;
 mod due;
 mod hooks;
+mod import;
 mod installed;
 mod issue;
 mod names;

@@ -90,9 +90,16 @@ pub struct Identity {
 impl Identity {
     /// What somebody has who has no certificate yet.
     pub fn self_signed(names: &[&str]) -> Self {
+        Self::self_signed_until(names, OffsetDateTime::now_utc() + time::Duration::days(90))
+    }
+
+    /// One that ends then.
+    pub fn self_signed_until(names: &[&str], not_after: OffsetDateTime) -> Self {
         let names: Vec<_> = names.iter().copied().map(str::to_owned).collect();
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(names).unwrap();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.not_before = not_after - time::Duration::days(90);
+        params.not_after = not_after;
         Self {
             certificate: params.self_signed(&key).unwrap().pem(),
             key: key.serialize_pem(),
