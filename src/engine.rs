@@ -294,7 +294,12 @@ impl Engine {
         let store = &self.parts.store;
         // Whoever holds the lock is issuing, and sees to it as well.
         match store.try_lock_lineage(&app.name)? {
-            Some(_lock) => issuance::ensure_placeholder(store, &app.name, &app.domains),
+            Some(_lock) => {
+                for done in issuance::mend(store, &app.name)? {
+                    tracing::error!(app = %app.name, "{done}");
+                }
+                issuance::ensure_placeholder(store, &app.name, &app.domains)
+            }
             None => Ok(false),
         }
     }

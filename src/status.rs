@@ -10,6 +10,7 @@ use crate::agenda::Outlook;
 use crate::certificate::Chain;
 use crate::config::Config;
 use crate::identifier::{AppName, Identifier};
+use crate::issuance::{Pair, read_pair};
 use crate::nginx::served::{self, Served, TlsServer};
 use crate::nginx::settled::Patience;
 use crate::nginx::survey::Surveyor;
@@ -213,7 +214,7 @@ fn unreadable(config: &Config, name: AppName, error: &StoreError) -> Certificate
         revoked: None,
         failure: None,
         errands: Vec::new(),
-        unreadable: Some(error.to_string()),
+        unreadable: Some(format!("{error}; {}", error.next_step())),
         name,
     }
 }
@@ -239,9 +240,14 @@ fn live(store: &Store, name: &AppName) -> Result<Option<(Live, Vec<u8>)>, StoreE
     let Some(version) = store.live_version(name)? else {
         return Ok(None);
     };
-    let Ok(chain) = Chain::from_pem(&store.version(name, version)?.fullchain) else {
-        return Ok(None);
+    let no_certificate = || StoreError::NoCertificate {
+        link: store.live_link(name),
     };
+    if !store.has_version(name, version) {
+        return Err(no_certificate());
+    }
+    let pair = read_pair(store, name, version)?;
+    let Pair { chain, .. } = pair.ok_or_else(no_certificate)?;
     let live = Live {
         version,
         path: store.live_link(name).display().to_string(),

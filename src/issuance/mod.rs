@@ -4,6 +4,7 @@
 mod bill;
 mod doorway;
 mod error;
+mod mending;
 mod ordering;
 mod pair;
 mod rehearsal;
@@ -32,6 +33,7 @@ use crate::proxy::challenges::Challenges;
 use crate::store::{Store, StoreError, Summary, Version};
 
 pub use error::IssueError;
+pub use mending::mend;
 pub use pair::{Pair, ensure_placeholder, put_placeholder_live, read_pair};
 pub(crate) use pair::{files_of, is_for_same};
 pub use rehearsal::{Rehearsed, rehearse};
@@ -204,6 +206,9 @@ impl Issuance<'_> {
         let Self { job, progress, .. } = self;
         let store = &self.parts.store;
         store.probe_writable(&job.name)?;
+        for done in mend(store, &job.name)? {
+            progress.notice(done);
+        }
         if ensure_placeholder(store, &job.name, &job.identifiers)? {
             progress.notice(format!(
                 "a self-signed placeholder stands in {} until the certificate is there",

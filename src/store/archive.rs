@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::{Store, StoreError, io_error};
+use super::{Store, StoreError, io_error, set_aside};
 use crate::files::{self, Entry, Staged};
 use crate::identifier::AppName;
 
@@ -65,9 +65,11 @@ impl Store {
     /// The version that is live.
     pub fn live_version(&self, name: &AppName) -> Result<Option<Version>, StoreError> {
         let link = self.live_link(name);
-        match Entry::read(&link).map_err(io_error("read", &link))? {
-            Entry::Link(target) => Ok(version_of(&target)),
-            Entry::Absent | Entry::File(..) => Ok(None),
+        match fs::read_link(&link) {
+            Ok(target) => Ok(version_of(&target)),
+            // There is none, or what is there is none.
+            Err(error) if is_no_link(error.kind()) => Ok(None),
+            Err(error) => Err(io_error("read", &link)(error)),
         }
     }
 
@@ -119,11 +121,41 @@ impl Store {
         files::sync_directory_of(&path).map_err(io_error("written", &path))
     }
 
-    /// Whether the files of a version are there.
+    /// Whether the files of a version are there, and not empty as after a crash of the whole machine.
     pub fn has_version(&self, name: &AppName, version: Version) -> bool {
-        self.version_path(name, version)
-            .join("privkey.pem")
-            .exists()
+        let path = self.version_path(name, version);
+        let is_there = |file: &str| {
+            let metadata = fs::metadata(path.join(file));
+            metadata.is_ok_and(|metadata| metadata.len() > 0)
+        };
+        is_there("privkey.pem") && is_there("fullchain.pem")
+    }
+
+    /// Sets aside what stands at the live link and leads to no version. Returns where it is now.
+    pub fn set_strange_live_aside(&self, name: &AppName) -> Result<Option<PathBuf>, StoreError> {
+        let link = self.live_link(name);
+        let is_ours = match fs::symlink_metadata(&link) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_error("read", &link)(error)),
+            Ok(metadata) => metadata.is_symlink() && self.live_version(name)?.is_some(),
+        };
+        match is_ours {
+            true => Ok(None),
+            false => set_aside(&link).map(Some),
+        }
+    }
+
+    /// Sets a version aside that is none. Returns where it is now; nothing if it isn't there at all.
+    pub fn set_version_aside(
+        &self,
+        name: &AppName,
+        version: Version,
+    ) -> Result<Option<PathBuf>, StoreError> {
+        let path = self.version_path(name, version);
+        match fs::symlink_metadata(&path).is_ok() {
+            true => set_aside(&path).map(Some),
+            false => Ok(None),
+        }
     }
 
     /// Removes all but the `keep` newest versions, under the lineage's lock. What is live stays, and what was `before` it, and what
@@ -228,6 +260,10 @@ impl Store {
             .place(&path)
             .map_err(io_error("removed", &path))
     }
+}
+
+fn is_no_link(error: io::ErrorKind) -> bool {
+    matches!(error, io::ErrorKind::NotFound | io::ErrorKind::InvalidInput)
 }
 
 fn version_of(path: &Path) -> Option<Version> {

@@ -62,6 +62,12 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
+    /// What is live is no certificate with its key.
+    #[error("what {} leads to is no certificate with its key", link.display())]
+    NoCertificate {
+        /// The live link.
+        link: PathBuf,
+    },
     /// The group that shall read certificates is not there.
     #[error(transparent)]
     NoGroup(#[from] Unknown),
@@ -89,6 +95,10 @@ impl StoreError {
                 path.display()
             ),
             Self::SetAside { .. } => "run the command again: it starts without that file".into(),
+            Self::NoCertificate { link } => format!(
+                "run `sidedoor issue {}`: it is set aside, and the last good one or a new one takes its place",
+                link.file_name().unwrap_or_default().to_string_lossy()
+            ),
             Self::NoGroup(_) => {
                 "create the group, or set `group` to one that exists, by name or number".into()
             }
@@ -204,12 +214,9 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> 
     match serde_json::from_slice(&bytes) {
         Ok(value) => Ok(Some(value)),
         Err(error) => {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let aside = path.with_file_name(format!("{name}.unreadable"));
-            fs::rename(path, &aside).map_err(io_error("set aside", path))?;
             Err(StoreError::SetAside {
                 path: path.to_owned(),
-                aside,
+                aside: set_aside(path)?,
                 // serde's own words would quote what stands there, which may be a private key.
                 reason: format!(
                     "{:?} error in line {}, column {}",
@@ -220,6 +227,20 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> 
             })
         }
     }
+}
+
+/// Gives what can't be used another name, beside what was set aside before it. Returns where it is now.
+fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let names = (1..).map(|nth| match nth {
+        1 => format!("{name}.unreadable"),
+        _ => format!("{name}.unreadable-{nth}"),
+    });
+    let mut places = names.map(|name| path.with_file_name(name));
+    let free = places.find(|place| fs::symlink_metadata(place).is_err());
+    let aside = free.unwrap_or_else(|| path.to_owned());
+    fs::rename(path, &aside).map_err(io_error("set aside", path))?;
+    Ok(aside)
 }
 
 /// Writes one of our JSON files (mode 0600), and its directory where it is missing.
