@@ -14,6 +14,7 @@ mod delete;
 mod doors;
 mod doubles;
 mod due;
+mod full;
 mod hooks;
 mod import;
 mod installed;

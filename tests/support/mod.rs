@@ -7,6 +7,7 @@
 
 mod app;
 mod certificate;
+mod disk;
 mod eventually;
 mod exchange;
 mod fake_ca;
@@ -23,6 +24,7 @@ mod tree;
 
 pub use app::App;
 pub use certificate::{Authority, Certificate, Identity};
+pub use disk::{Disk, Scarce};
 pub use eventually::eventually;
 pub use exchange::{Answer, Fault, get};
 pub use fake_ca::{FakeCa, Quirk};
