@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -20,6 +21,7 @@ use std::net::TcpStream;
 use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+use super::eventually;
 use super::exchange::connect;
 
 /// A private CA, for servers (Pebble's own API) which have to be trusted through a file.
@@ -141,9 +143,12 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// The one that is served for `name` on this port, trusted or not.
+    /// The one that is served for `name` on this port, trusted or not. A worker that retires closes what it has only just accepted, so
+    /// it is asked for again.
     pub fn served(port: u16, name: &str) -> Self {
-        Self::seen(port, name).expect("a TLS server")
+        eventually("a TLS server", Duration::from_secs(5), || {
+            Self::seen(port, name)
+        })
     }
 
     /// The same, if there is a server and it has one for this name.

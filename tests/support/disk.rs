@@ -45,6 +45,11 @@ impl Disk {
         }
     }
 
+    /// Whether it can run full, rather than only be closed.
+    pub fn can_run_full(&self) -> bool {
+        self.is_mounted
+    }
+
     /// Room becomes scarce.
     pub fn has_little(&self, scarce: Scarce) {
         match scarce {
