@@ -20,6 +20,8 @@ const RELOAD_LIMIT: Duration = Duration::from_secs(180);
 /// As long as requests keep coming so soon after one another, they are waited for, though only so often.
 const GATHER: Duration = Duration::from_millis(2);
 const GATHERINGS: usize = 50;
+/// How long nginx's new workers are waited for, at least, before the next reload.
+const SUCCESSION_AT_LEAST: Duration = Duration::from_secs(2);
 /// Other processes of ours hold the lock for one test and one reload.
 const LOCK_LIMIT: Duration = Duration::from_secs(600);
 
@@ -153,8 +155,13 @@ impl Control {
                 // So does whatever was asked while another process had its turn.
                 finish = finish || take_what_has_come(&mut arriving, &mut batch);
                 let reloaded = serve(&commands, master.as_ref(), turn.as_ref().err(), batch).await;
-                if let Some(reload) = reloaded {
+                if let Some((reload, old_workers)) = reloaded {
                     took.send_replace(reload);
+                    // Whoever comes next has to see all workers that their own reload retires, also those that this one is about to start.
+                    if let Some(master) = &master {
+                        let limit = SUCCESSION_AT_LEAST.max(reload * 4);
+                        master.succeeded(&old_workers, limit).await;
+                    }
                 }
             }
         };
@@ -256,13 +263,13 @@ impl Running {
     }
 }
 
-/// One test and one reload for all of `batch`. How long they took, if nginx was reloaded.
+/// One test and one reload for all of `batch`. How long they took, and the workers before, if nginx was reloaded.
 async fn serve(
     commands: &Commands,
     master: Option<&Master>,
     no_turn: Option<&LockError>,
     batch: Vec<Request>,
-) -> Option<Duration> {
+) -> Option<(Duration, Vec<Worker>)> {
     let mut running: Vec<_> = batch
         .into_iter()
         .filter_map(|request| make(request, no_turn))
@@ -334,7 +341,7 @@ async fn serve(
             old_workers: old_workers.clone(),
         }));
     }
-    Some(took)
+    Some((took, old_workers))
 }
 
 /// The last one first, so that what was there before all of them is what stands in the end.

@@ -7,13 +7,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::OnceCell;
+use tokio::time::{Instant, sleep};
 
 use super::survey::Surveyor;
 use super::verdict;
 use crate::config::Commands;
+
+/// Between two looks at whether there are new workers.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// Where the master's process id is found.
 #[derive(Debug)]
@@ -46,6 +51,19 @@ impl Master {
         self.process().await.map(workers_of).unwrap_or_default()
     }
 
+    /// Waits until there are others than these: the master has read its configuration. Not for longer than `limit`, since it may have
+    /// refused it.
+    pub async fn succeeded(&self, old_workers: &[Worker], limit: Duration) {
+        let begun = Instant::now();
+        while begun.elapsed() < limit {
+            let now = self.workers().await;
+            if now.is_empty() || now.iter().any(|worker| !old_workers.contains(worker)) {
+                return;
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
     async fn process(&self) -> Option<Pid> {
         let pid_file = self.pid_file.get_or_init(|| self.surveyor.pid_file()).await;
         pid_file.as_deref().and_then(master_in)
@@ -64,22 +82,39 @@ impl Worker {
 }
 
 fn workers_of(master: Pid) -> Vec<Worker> {
-    let master = master.as_raw_nonzero();
-    let children = fs::read_to_string(format!("/proc/{master}/task/{master}/children"));
-    let children = children.unwrap_or_default();
-    let pids = children
-        .split_whitespace()
-        .filter_map(|pid| pid.parse().ok());
-    pids.filter(|pid| is_worker(*pid)).map(Worker).collect()
+    let children = children_of(master.as_raw_nonzero().get()).into_iter();
+    children.filter(|pid| is_worker(*pid)).map(Worker).collect()
 }
 
-/// Whether a process is a worker that takes connections: one that retires is called "worker process is shutting down".
+fn children_of(pid: i32) -> Vec<i32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let children = children.unwrap_or_default();
+    let pids = children.split_whitespace();
+    pids.filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// Whether a process is a worker that takes connections.
 fn is_worker(pid: i32) -> bool {
-    const TITLE: &[u8] = b"nginx: worker process";
     let title = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    title
-        .strip_prefix(TITLE)
-        .is_some_and(|rest| !rest.starts_with(b" is shutting"))
+    takes_connections(&title) && (is_titled(&title) || !has_children(pid))
+}
+
+/// One that retires is called "worker process is shutting down"; one that was forked just now still has its master's title.
+fn takes_connections(title: &[u8]) -> bool {
+    let ours = title.strip_prefix(b"nginx: ");
+    ours.is_some_and(|ours| {
+        let others = [&b"worker process is shutting"[..], b"cache "];
+        !others.iter().any(|other| ours.starts_with(other))
+    })
+}
+
+fn is_titled(title: &[u8]) -> bool {
+    title.starts_with(b"nginx: worker process")
+}
+
+/// A master of another binary, which an upgrade has started beside this one, has workers of its own.
+fn has_children(pid: i32) -> bool {
+    !children_of(pid).is_empty()
 }
 
 /// Whether a command is nginx itself, told to reload: not behind `sudo` or in a container, whose nginx is another's.
@@ -121,6 +156,22 @@ mod tests {
         ] {
             let command: Vec<_> = command.split_whitespace().map(str::to_owned).collect();
             assert_eq!(is_nginx_s_reload(&command), own, "{command:?}");
+        }
+    }
+
+    #[test]
+    fn a_worker_takes_connections_from_its_fork_until_it_retires() {
+        for (title, takes) in [
+            // Forked, and not titled yet: it is about to take them.
+            ("nginx: master process /usr/sbin/nginx", true),
+            ("nginx: worker process", true),
+            ("nginx: worker process is shutting down", false),
+            ("nginx: cache manager process", false),
+            ("nginx: cache loader process", false),
+            ("", false),
+            ("sleep 1", false),
+        ] {
+            assert_eq!(takes_connections(title.as_bytes()), takes, "{title:?}");
         }
     }
 

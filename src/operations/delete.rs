@@ -2,15 +2,20 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::admin::protocol::Reply;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::identifier::AppName;
 use crate::issuance;
+use crate::lock::LockError;
 use crate::nginx::survey::Mention;
 use crate::report::Report;
 use crate::store::{Store, StoreError};
+
+/// The sidecar looks at a certificate now and then, which takes moments; an issuance takes longer.
+const LOCK_LIMIT: Duration = Duration::from_secs(10);
 
 /// Removes the certificates, the keys and what is remembered of them. `force` says that it is meant although somebody needs them: where
 /// nginx still looks, a self-signed placeholder stays.
@@ -27,11 +32,14 @@ pub(super) async fn delete(
             "see `sidedoor status` for those there are",
         ));
     }
-    let Some(_lock) = store.try_lock_lineage(&name).map_err(told)? else {
-        return Err(Report::new(
-            format!("the certificate of {name} is being issued"),
-            "wait until that is done",
-        ));
+    let _lock = match store.lock_lineage(&name, LOCK_LIMIT).await {
+        Err(StoreError::Lock(LockError::Held { .. })) => {
+            return Err(Report::new(
+                format!("the certificate of {name} is being issued"),
+                "wait until that is done",
+            ));
+        }
+        lock => lock.map_err(told)?,
     };
     if !force && config.app(&name).is_some_and(|app| app.enabled) {
         return Err(Report::new(

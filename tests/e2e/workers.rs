@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sidedoor::config::Commands;
+use sidedoor::nginx::control::{Control, Outcome};
 use sidedoor::nginx::master::{Master, Worker};
 use sidedoor::nginx::survey::Surveyor;
 
@@ -33,4 +34,29 @@ async fn the_workers_of_before_a_signalled_reload_retire_and_others_take_over() 
     let after = master.workers().await;
     assert_eq!(after.len(), old.len());
     assert!(!after.iter().any(|worker| before.contains(worker)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_reloads_in_a_row_the_second_knows_the_workers_of_the_first() {
+    let nginx = Nginx::serving([Server::of(&["shop.example"])]);
+    let commands = Commands {
+        test: nginx.test_command(),
+        reload: nginx.reload_command(),
+    };
+    let surveyor = Arc::new(Surveyor::new(commands.test.clone()));
+    let master = Master::new(&commands, surveyor);
+    let lock = nginx.prefix().join("lock");
+    let (control, serve) = Control::with_master(commands, Some(master), lock);
+    let reload = async || match control.apply(Vec::new(), Box::new(|_| {})).await {
+        Ok(Outcome::Reloaded { old_workers, .. }) => old_workers,
+        other => panic!("{other:?}"),
+    };
+    let both = async { [reload().await, reload().await] };
+    let [first, second] = tokio::select! {
+        both = both => both,
+        () = serve => unreachable!("it serves until it is told to finish"),
+    };
+    assert!(!first.is_empty() && !second.is_empty());
+    // Those of the first may still be retiring.
+    assert!(second.iter().any(|worker| !first.contains(worker)));
 }
