@@ -9,11 +9,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::address::Address;
 use crate::admin::server::AdminSocket;
 use crate::config::Config;
 use crate::engine::{Engine, Role, StartError};
 use crate::manager;
+use crate::metrics::{Metrics, MetricsServer};
 use crate::operations;
+use crate::proxy::Listener;
 use crate::report::Report;
 use crate::watch::ConfigWatch;
 
@@ -37,6 +40,14 @@ pub enum RunError {
         /// What the system said.
         source: io::Error,
     },
+    /// The address for metrics is not to be had.
+    #[error("{address}, where metrics are to be told, can't be listened on: {source}")]
+    Metrics {
+        /// The address.
+        address: Address,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Signals can't be heard.
     #[error("signals can't be handled: {0}")]
     Signals(io::Error),
@@ -55,6 +66,9 @@ impl RunError {
             Self::Admin { .. } => {
                 "choose another path for `admin`, or let the user who runs sidedoor write there"
                     .into()
+            }
+            Self::Metrics { .. } => {
+                "choose another address for `metrics`, or leave the key out".into()
             }
             Self::Signals(_) => "see that the system has file descriptors left".into(),
         };
@@ -106,6 +120,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         path: admin_path.display().to_string(),
         source,
     })?;
+    let metrics = config.metrics.as_ref().map(serve_metrics_at).transpose()?;
     let engine = Engine::start(config, Role::Sidecar).await?;
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
@@ -113,6 +128,9 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     tasks.spawn(settle(Arc::clone(&engine), stop.clone()));
     tasks.spawn(keep_right(Arc::clone(&engine), stop.clone()));
     tasks.spawn(manager::run(Arc::clone(&engine), stop.clone()));
+    if let Some(server) = metrics {
+        tasks.spawn(server.serve(metrics_of(&engine), stop.clone()));
+    }
     tasks.close();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %file.display(), "sidedoor is running");
     follow(&engine, &file, &mut signals).await;
@@ -122,6 +140,21 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     tasks.wait().await;
     engine.stop().await;
     Ok(())
+}
+
+fn serve_metrics_at(address: &Address) -> Result<MetricsServer, RunError> {
+    let listener = Listener::bind(address);
+    let server = listener.and_then(MetricsServer::new);
+    server.map_err(|source| RunError::Metrics {
+        address: address.clone(),
+        source,
+    })
+}
+
+/// Whoever counts something is told of here.
+fn metrics_of(engine: &Arc<Engine>) -> Metrics {
+    let engine = Arc::clone(engine);
+    Metrics::default().with(move |page| engine.write_metrics(page))
 }
 
 /// Brings the disk in line with the configuration now and after each change, and tries again where nginx was not ready for it.

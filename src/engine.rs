@@ -21,6 +21,7 @@ use crate::challenge::Token;
 use crate::config::{App, Config, Door};
 use crate::convoy::Seat;
 use crate::doors::{DoorError, Doors, OpenDoor, Swept, Unwanted};
+use crate::exposition::Page;
 use crate::identifier::AppName;
 use crate::issuance::{self, IssueError, Parts, Turns};
 use crate::nginx::control::Control;
@@ -175,6 +176,11 @@ impl Engine {
         Ok(engine)
     }
 
+    /// What the data path counts.
+    pub fn write_metrics(&self, page: &mut Page) {
+        self.gate.write_metrics(page);
+    }
+
     /// The configuration as it is now.
     pub fn config(&self) -> Arc<Config> {
         self.config.load_full()
@@ -188,6 +194,7 @@ impl Engine {
             ("group", old.group != config.group),
             ("listen", old.listen != config.listen),
             ("admin", old.admin != config.admin),
+            ("metrics", old.metrics != config.metrics),
             (
                 "nginx.test or nginx.reload",
                 old.nginx.commands != config.nginx.commands,

@@ -9,7 +9,7 @@
 //! - [`cli`] is the command line: parse, ask, print. It asks a running sidecar through [`admin`], or starts an [`engine`] for itself.
 //! - [`daemon`] is the sidecar: it wires an engine to the admin socket, the [`manager`], the signals and the configuration's [`watch`].
 //! - [`engine`] holds the running parts; [`operations`] is what each request does with them, wherever it came from.
-//!   [`serving`] puts the configuration into the data path's terms.
+//!   [`serving`] puts the configuration into the data path's terms. [`metrics`] tells Prometheus what all of them count.
 //!
 //! **One certificate**
 //! - [`issuance`] is its journey: lock, look again, account, [`doors`], order, validation, save, [`deploy`], [`handover`]. What is done is written down
@@ -29,7 +29,7 @@
 //!
 //! **Pure**: no I/O, no clock; time and randomness are arguments
 //! - [`identifier`], [`challenge`], [`address`], [`network`], [`upstream`], [`principal`]: names and addresses that exist only if they are well-formed.
-//! - [`limits`]: how much the data path allows. [`certificate`]: keys, requests, chains. [`config`]: what the operator wrote (it reads its one file, and nothing else).
+//! - [`exposition`]: a page of metrics. [`limits`]: how much the data path allows. [`certificate`]: keys, requests, chains. [`config`]: what the operator wrote (it reads its one file, and nothing else).
 //!
 //! # What must always hold
 //!
@@ -60,6 +60,7 @@ pub mod daemon;
 pub mod deploy;
 pub mod doors;
 pub mod engine;
+pub mod exposition;
 pub mod files;
 pub mod handover;
 pub mod identifier;
@@ -69,6 +70,7 @@ pub mod jobs;
 pub mod limits;
 pub mod lock;
 pub mod manager;
+pub mod metrics;
 pub mod network;
 pub mod nginx;
 pub mod operations;

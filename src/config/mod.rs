@@ -45,6 +45,8 @@ pub struct Config {
     pub admin: PathBuf,
     /// Whom to ask whether a name resolves yet.
     pub resolver: Resolver,
+    /// Where metrics are told; nowhere unless given.
+    pub metrics: Option<Address>,
     /// How nginx is tested, reloaded and reached.
     pub nginx: Nginx,
     /// How requests are taken and passed on.
@@ -161,6 +163,16 @@ impl Config {
             None => "/run/sidedoor/admin.sock".into(),
         };
         let resolver = Resolver::read(&mut root);
+        let metrics = root.parsed::<Address>("metrics");
+        if metrics
+            .as_ref()
+            .is_some_and(|metrics| listen.contains(metrics))
+        {
+            root.refuse(
+                "metrics",
+                "metrics need an address of their own, not one of `listen`",
+            );
+        }
         let nginx = Nginx::read(root.section("nginx"));
         let proxy = Proxy::read(root.section("proxy"));
         let acme = Acme::read(root.section("acme"));
@@ -177,6 +189,7 @@ impl Config {
             listen,
             admin,
             resolver,
+            metrics,
             nginx,
             proxy,
             acme,
@@ -245,6 +258,7 @@ state_dir = "/var/lib/sidedoor"
 listen    = ["127.0.0.1:8888", "unix:/run/sidedoor/http.sock"]
 admin     = "unix:/run/sidedoor/admin.sock"
 resolver  = ["127.0.0.1:8053", "::1"]
+metrics   = "unix:/run/sidedoor/metrics.sock"
 
 [acme]
 directory = "letsencrypt-staging"
@@ -309,6 +323,15 @@ enabled     = false
         let log = proxy.access_log.unwrap();
         assert_eq!(log.to, LogTarget::File("/etc/sidedoor/access.log".into()));
         assert_eq!(log.format, LogFormat::Combined);
+    }
+
+    #[test]
+    fn metrics_are_told_at_an_address_of_their_own_where_asked_for() {
+        assert_eq!(parse("").unwrap().metrics, None);
+        let config = parse("metrics = \"127.0.0.1:9888\"\n").unwrap();
+        assert_eq!(config.metrics, "127.0.0.1:9888".parse().ok());
+        let mistakes = parse("\nmetrics = \"127.0.0.1:8888\"\n").unwrap_err();
+        assert!(mistakes[0].starts_with("/etc/sidedoor/sidedoor.toml:2: metrics: "));
     }
 
     #[test]

@@ -20,6 +20,9 @@ impl Display for Config {
         if let Resolver::Servers(servers) = &self.resolver {
             writeln!(f, "resolver = {}", list(servers))?;
         }
+        if let Some(metrics) = &self.metrics {
+            writeln!(f, "metrics = {}", text(metrics))?;
+        }
         writeln!(f, "\n[acme]")?;
         acme(f, &self.acme, None)?;
         writeln!(f, "\n[nginx]")?;

@@ -11,6 +11,7 @@ use super::connection;
 use super::meter::{AppMeter, Meter, Open};
 use super::routes::{App, Routes};
 use super::settings::Settings;
+use crate::exposition::Page;
 
 /// Decides for every request who answers it.
 #[derive(Debug)]
@@ -51,8 +52,8 @@ impl Gate {
         self.routes.store(Arc::new(routes));
     }
 
-    /// Everything that is counted, as Prometheus reads it.
-    pub fn metrics(&self) -> String {
+    /// Everything that is counted here.
+    pub fn write_metrics(&self, page: &mut Page) {
         let limits = &self.settings.limits;
         let taken = |limit: usize, free: &Semaphore| {
             limit
@@ -63,10 +64,7 @@ impl Gate {
             connections: taken(limits.connections.max(1), &self.connections),
             tunnels: taken(limits.tunnels, &self.tunnels),
         };
-        let mut out = String::new();
-        // Writing to a String can't fail.
-        let _ = self.meter.write(open, &mut out);
-        out
+        self.meter.write(open, page);
     }
 
     /// The app that a door has named, if there is one of that name, else the one that answers to this `Host`.

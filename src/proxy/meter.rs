@@ -1,13 +1,13 @@
-//! What is counted, and how Prometheus reads it (text exposition format 0.0.4).
+//! What is counted on the data path, and in which families it is told.
 //!
 //! Plain atomics: counting stands on the path of every request.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::exposition::{Family, Kind, Page};
 use crate::identifier::AppName;
 
 /// The upper bounds of the latency histogram, in microseconds.
@@ -61,6 +61,19 @@ impl AppMeter {
         self.latencies[bucket.unwrap_or(BOUNDS.len())].count();
         self.micros.fetch_add(micros, Relaxed);
     }
+
+    fn write_latencies(&self, app: &str, seconds: &mut Family<'_>) {
+        let mut count = 0;
+        let mut up_to = Vec::with_capacity(BOUNDS.len());
+        for (at, counter) in self.latencies.iter().enumerate() {
+            count += counter.value();
+            if let Some(bound) = BOUNDS.get(at) {
+                up_to.push((*bound as f64 / 1e6, count));
+            }
+        }
+        let sum = self.micros.load(Relaxed) as f64 / 1e6;
+        seconds.histogram(&[("app", app)], up_to, count, sum);
+    }
 }
 
 /// What is open at the moment.
@@ -77,126 +90,70 @@ impl Meter {
         Arc::clone(apps.entry(name.cloned()).or_default())
     }
 
-    pub(super) fn write(&self, open: Open, out: &mut String) -> fmt::Result {
+    pub(super) fn write(&self, open: Open, page: &mut Page) {
         let apps = self
             .apps
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let label = |name: &Option<AppName>| name.as_ref().map_or("", AppName::as_str).to_owned();
-        head(
-            out,
+        let mut requests = page.family(
+            Kind::Counter,
             "sidedoor_requests_total",
-            "counter",
             "Requests, by app and class of status.",
-        )?;
+        );
         for (name, app) in &apps {
             for (class, counter) in (1..).zip(&app.classes) {
-                writeln!(
-                    out,
-                    "sidedoor_requests_total{{app=\"{}\",status=\"{class}xx\"}} {}",
-                    label(name),
-                    counter.value()
-                )?;
+                let class = format!("{class}xx");
+                requests.sample(
+                    &[("app", &label(name)), ("status", &class)],
+                    counter.value(),
+                );
             }
         }
-        head(
-            out,
+        let mut seconds = page.family(
+            Kind::Histogram,
             "sidedoor_request_seconds",
-            "histogram",
             "From the head of a request to the end of its answer.",
-        )?;
+        );
         for (name, app) in &apps {
-            write_latencies(&label(name), app, out)?;
+            app.write_latencies(&label(name), &mut seconds);
         }
-        gauge(
-            out,
+        page.family(
+            Kind::Gauge,
             "sidedoor_connections",
             "Open client connections.",
-            open.connections,
-        )?;
-        gauge(out, "sidedoor_tunnels", "Open tunnels.", open.tunnels)?;
-        head(
-            out,
+        )
+        .sample(&[], open.connections);
+        page.family(Kind::Gauge, "sidedoor_tunnels", "Open tunnels.")
+            .sample(&[], open.tunnels);
+        page.family(
+            Kind::Counter,
             "sidedoor_upstream_connects_total",
-            "counter",
             "Connections to upstreams, by result.",
-        )?;
-        for (result, counter) in [("ok", &self.connects), ("failed", &self.failed_connects)] {
-            writeln!(
-                out,
-                "sidedoor_upstream_connects_total{{result=\"{result}\"}} {}",
-                counter.value()
-            )?;
-        }
-        head(
-            out,
+        )
+        .sample(&[("result", "ok")], self.connects.value())
+        .sample(&[("result", "failed")], self.failed_connects.value());
+        page.family(
+            Kind::Counter,
             "sidedoor_upstream_reuses_total",
-            "counter",
             "Requests on a connection that had rested.",
-        )?;
-        writeln!(
-            out,
-            "sidedoor_upstream_reuses_total {}",
-            self.reuses.value()
-        )?;
-        head(
-            out,
+        )
+        .sample(&[], self.reuses.value());
+        page.family(
+            Kind::Counter,
             "sidedoor_retries_total",
-            "counter",
             "Requests sent a second time.",
-        )?;
-        writeln!(out, "sidedoor_retries_total {}", self.retries.value())?;
-        head(
-            out,
+        )
+        .sample(&[], self.retries.value());
+        page.family(
+            Kind::Counter,
             "sidedoor_challenges_total",
-            "counter",
             "Requests for well-formed tokens, by result.",
-        )?;
-        for (result, counter) in [
-            ("answered", &self.challenges_answered),
-            ("unknown", &self.challenges_unknown),
-        ] {
-            writeln!(
-                out,
-                "sidedoor_challenges_total{{result=\"{result}\"}} {}",
-                counter.value()
-            )?;
-        }
-        Ok(())
+        )
+        .sample(&[("result", "answered")], self.challenges_answered.value())
+        .sample(&[("result", "unknown")], self.challenges_unknown.value());
     }
-}
-
-fn head(out: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result {
-    writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}")
-}
-
-fn gauge(out: &mut String, name: &str, help: &str, value: usize) -> fmt::Result {
-    head(out, name, "gauge", help)?;
-    writeln!(out, "{name} {value}")
-}
-
-fn write_latencies(label: &str, app: &AppMeter, out: &mut String) -> fmt::Result {
-    const NAME: &str = "sidedoor_request_seconds";
-    let mut count = 0;
-    for (at, counter) in app.latencies.iter().enumerate() {
-        count += counter.value();
-        match BOUNDS.get(at) {
-            Some(bound) => {
-                let bound = *bound as f64 / 1e6;
-                writeln!(
-                    out,
-                    "{NAME}_bucket{{app=\"{label}\",le=\"{bound}\"}} {count}"
-                )?;
-            }
-            None => writeln!(out, "{NAME}_bucket{{app=\"{label}\",le=\"+Inf\"}} {count}")?,
-        }
-    }
-    let sum = app.micros.load(Relaxed) as f64 / 1e6;
-    writeln!(
-        out,
-        "{NAME}_sum{{app=\"{label}\"}} {sum}\n{NAME}_count{{app=\"{label}\"}} {count}"
-    )
 }
 
 #[cfg(test)]
@@ -209,12 +166,13 @@ mod tests {
         let name: AppName = "shop".parse().unwrap();
         meter.app(Some(&name)).count(204, Duration::from_millis(2));
         meter.app(Some(&name)).count(502, Duration::from_secs(60));
-        let mut out = String::new();
+        let mut page = Page::default();
         let open = Open {
             connections: 3,
             tunnels: 0,
         };
-        meter.write(open, &mut out).unwrap();
+        meter.write(open, &mut page);
+        let out = page.finish();
         for line in [
             "sidedoor_requests_total{app=\"shop\",status=\"2xx\"} 1",
             "sidedoor_requests_total{app=\"shop\",status=\"5xx\"} 1",

@@ -3,7 +3,7 @@
 //! A [`Gate`] holds what is decided (tokens, routes, settings), a [`Listener`] where clients arrive, and a [`Proxy`] the threads that
 //! bring the two together. Each thread has a runtime of its own, and requests of different threads share nothing but the gate:
 //!
-//! - `server` starts the threads, `worker` is one of them: it ticks and drains, and `reception` accepts;
+//! - `server` starts the threads, `worker` is one of them: it ticks and drains, and `reception` accepts from a `listening` socket;
 //! - `connection` serves one client with hyper's server half; `client` is what is known of it, `socket` its watched stream;
 //! - `respond` answers challenges and what `check` refuses; `forward` passes the others on;
 //! - `record` is what is remembered of a request for `meter` and `access_log`;
@@ -24,6 +24,7 @@ pub mod headers;
 mod introduction;
 mod link;
 mod listener;
+mod listening;
 mod meter;
 mod peer;
 mod pool;
@@ -50,6 +51,7 @@ pub use crate::network::{Network, NetworkError};
 pub use access_log::{AccessFormat, AccessLog};
 pub use gate::Gate;
 pub use listener::Listener;
+pub(crate) use listening::Listening;
 pub use routes::{Route, Routes};
 pub use server::Proxy;
 pub use settings::Settings;

@@ -4,11 +4,9 @@ use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
-use socket2::{SockFilter, SockRef};
-use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio_util::task::TaskTracker;
 
@@ -16,7 +14,7 @@ use super::client::Client;
 use super::connection;
 use super::gate::Gate;
 use super::introduction::introduced;
-use super::listener::{Acceptor, AcceptorSocket};
+use super::listening::Listening;
 use super::stream::Stream;
 use super::worker::Order;
 
@@ -129,70 +127,6 @@ impl Reception {
             if let Some(accepted) = accepted {
                 return (accepted, permit);
             }
-        }
-    }
-}
-
-/// A listening socket in the thread's runtime.
-pub(super) struct Listening {
-    socket: ListeningSocket,
-    port: Option<u16>,
-    proxy_protocol: bool,
-}
-
-enum ListeningSocket {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
-impl Listening {
-    pub(super) fn new(acceptor: Acceptor) -> io::Result<Self> {
-        let (socket, port) = match acceptor.socket {
-            AcceptorSocket::Tcp(socket) => {
-                let port = socket.local_addr()?.port();
-                let socket = TcpListener::from_std(socket)?;
-                (ListeningSocket::Tcp(socket), Some(port))
-            }
-            AcceptorSocket::Unix(socket) => {
-                let socket = UnixListener::from_std(socket)?;
-                (ListeningSocket::Unix(socket), None)
-            }
-        };
-        Ok(Self {
-            socket,
-            port,
-            proxy_protocol: acceptor.proxy_protocol,
-        })
-    }
-
-    /// Lets no further handshake begin here, so that it begins at another socket of the same port; what has begun goes on.
-    ///
-    /// Without this, connections that the kernel has given to this socket but nobody has accepted would be reset when it closes. A client
-    /// whose first packet is dropped sends it again, and by then this socket is gone (classic BPF: drop what has SYN set).
-    fn refuse_newcomers(&self) {
-        const FILTER: [SockFilter; 4] = [
-            SockFilter::new(0x30, 0, 0, 13), // the byte with TCP's flags
-            SockFilter::new(0x45, 0, 1, 2),  // is SYN set?
-            SockFilter::new(0x06, 0, 0, 0),  // then drop
-            SockFilter::new(0x06, 0, 0, u32::MAX),
-        ];
-        if let ListeningSocket::Tcp(socket) = &self.socket
-            && let Err(error) = SockRef::from(socket).attach_filter(&FILTER)
-        {
-            tracing::warn!(%error, "connections may be lost in the hand-over: newcomers can't be sent away");
-        }
-    }
-
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream, Option<IpAddr>)>> {
-        match &self.socket {
-            ListeningSocket::Tcp(socket) => socket.poll_accept(cx).map_ok(|(stream, peer)| {
-                // Small answers are never worth waiting for.
-                let _gone_already = stream.set_nodelay(true);
-                (Stream::Tcp(stream), Some(peer.ip()))
-            }),
-            ListeningSocket::Unix(socket) => socket
-                .poll_accept(cx)
-                .map_ok(|(stream, _)| (Stream::Unix(stream), None)),
         }
     }
 }

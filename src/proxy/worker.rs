@@ -10,7 +10,8 @@ use tokio_util::task::TaskTracker;
 use super::client::Client;
 use super::gate::Gate;
 use super::listener::Acceptor;
-use super::reception::{Listening, Reception};
+use super::listening::Listening;
+use super::reception::Reception;
 use super::{clock, pool, warm};
 
 /// What all workers are told.

@@ -15,7 +15,7 @@ const GET: &str = "GET /x HTTP/1.1\r\nHost: a.example\r\nUser-Agent: t\r\n\r\n";
 fn wait_for(site: &Site, lines: &[&str]) {
     let start = Instant::now();
     loop {
-        let metrics = site.gate.metrics();
+        let metrics = site.metrics();
         let missing: Vec<_> = lines
             .iter()
             .filter(|line| !metrics.lines().any(|each| each == **line))

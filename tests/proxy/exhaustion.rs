@@ -152,7 +152,7 @@ fn faults_leak_neither_files_nor_connections() {
         site.client().send("\0\r\n\r\n").answer();
     };
     let is_quiet = |site: &Site| {
-        let metrics = site.gate.metrics();
+        let metrics = site.metrics();
         metrics.contains("\nsidedoor_connections 0\n") && metrics.contains("\nsidedoor_tunnels 0\n")
     };
     round(&site);

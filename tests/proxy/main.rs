@@ -13,6 +13,7 @@ mod hops;
 mod introductions;
 mod lifecycle;
 mod limits;
+mod metrics;
 mod smuggling;
 mod support;
 mod tunnels;

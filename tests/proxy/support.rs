@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use sidedoor::challenge::KeyAuthorization;
+use sidedoor::exposition::Page;
 use sidedoor::proxy::challenges::{Challenges, Presented};
 use sidedoor::proxy::{Address, Gate, Listener, Proxy, Route, Routes, Settings, Trust};
 
@@ -292,6 +293,13 @@ impl Site {
 
     pub(crate) fn client(&self) -> Wire {
         Wire::new(TcpStream::connect(self.address).unwrap())
+    }
+
+    /// What it has counted.
+    pub(crate) fn metrics(&self) -> String {
+        let mut page = Page::default();
+        self.gate.write_metrics(&mut page);
+        page.finish()
     }
 
     /// One request on a connection of its own, and its answer.
