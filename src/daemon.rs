@@ -227,10 +227,14 @@ async fn follow(engine: &Arc<Engine>, file: &Path, signals: &mut Signals) {
         look = false;
         match Config::load(file) {
             Ok(config) if config == *engine.config() => {}
-            Ok(config) => {
-                engine.reconfigure(config);
-                tracing::info!(config = %file.display(), "the new configuration is in force");
-            }
+            Ok(config) => match engine.reconfigure(config) {
+                Ok(()) => {
+                    tracing::info!(config = %file.display(), "the new configuration is in force");
+                }
+                Err(error) => {
+                    tracing::error!(%error, next = error.next_step(), "the new configuration is not taken; the old one stays in force");
+                }
+            },
             Err(error) => {
                 tracing::error!(%error, "the new configuration is not taken; the old one stays in force")
             }

@@ -30,7 +30,7 @@ use crate::nginx::survey::Surveyor;
 use crate::progress::{Note, Progress, Step};
 use crate::proxy::challenges::{Challenges, Presented};
 use crate::proxy::{Gate, Proxy};
-use crate::serving::{self, routes};
+use crate::serving::{self, ServingError};
 use crate::store::{Store, StoreError};
 use binding::bind;
 
@@ -67,9 +67,9 @@ pub enum StartError {
     /// Threads or sockets are not to be had.
     #[error("the proxy can't be started: {0}")]
     Proxy(io::Error),
-    /// The access log can't be opened.
-    #[error("the access log can't be opened: {0}")]
-    AccessLog(io::Error),
+    /// The data path can't be as the configuration wants it.
+    #[error(transparent)]
+    Serving(#[from] ServingError),
 }
 
 impl StartError {
@@ -81,7 +81,7 @@ impl StartError {
                 format!("find what listens on {address} with `ss -ltnp`, stop it, or choose another address for `listen`")
             }
             Self::Bind { .. } => "choose another address for `listen`, or let the user who runs sidedoor use this one".into(),
-            Self::AccessLog(_) => "let the user who runs sidedoor write to the file in `proxy.access_log`, or name another".into(),
+            Self::Serving(error) => error.next_step(),
             Self::Proxy(_) => "see that the system has threads and file descriptors left".into(),
         }
     }
@@ -125,8 +125,8 @@ impl Engine {
         let challenges = Arc::new(Challenges::default());
         let gate = Gate::new(
             Arc::clone(&challenges),
-            routes(&config),
-            serving::settings(&config).map_err(StartError::AccessLog)?,
+            serving::routes(&config)?,
+            serving::settings(&config)?,
         );
         let threads = match role {
             Role::Sidecar => std::thread::available_parallelism().map_or(1, usize::from),
@@ -187,7 +187,11 @@ impl Engine {
     }
 
     /// Takes a new configuration: requests and issuances under way go on with the old one.
-    pub fn reconfigure(&self, config: Config) {
+    ///
+    /// # Errors
+    /// If the data path can't be as it wants. The old one stays in force then.
+    pub fn reconfigure(&self, config: Config) -> Result<(), ServingError> {
+        let routes = serving::routes(&config)?;
         let old = self.config();
         for (key, changed) in [
             ("state_dir", old.state_dir != config.state_dir),
@@ -207,10 +211,11 @@ impl Engine {
                 );
             }
         }
-        self.gate.set_routes(routes(&config));
+        self.gate.set_routes(routes);
         self.config.store(Arc::new(config));
         self.parts.accounts.forget_all();
         self.configured.notify_waiters();
+        Ok(())
     }
 
     /// How long nginx took to be tested and reloaded when it last was.

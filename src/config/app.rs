@@ -19,6 +19,8 @@ pub struct App {
     pub domains: Vec<Identifier>,
     /// Where it is reached; empty where nginx serves it by other means than HTTP.
     pub upstreams: Vec<Upstream>,
+    /// Whose certificates its `https` upstreams may show.
+    pub trust: UpstreamTrust,
     /// Where its door stands and how long.
     pub door: Door,
     /// Whether it gets the requests for hosts that no app has.
@@ -29,6 +31,18 @@ pub struct App {
     pub acme: Acme,
     /// Where else it shall lie.
     pub install: Vec<Install>,
+}
+
+/// Whose certificates an app's `https` upstreams may show.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum UpstreamTrust {
+    /// Those of the CAs that the system trusts.
+    #[default]
+    System,
+    /// Those that lead to a certificate in this PEM file.
+    Roots(PathBuf),
+    /// Any, checked by nobody.
+    Anybody,
 }
 
 /// Where a door stands and how long.
@@ -110,6 +124,7 @@ impl App {
             section.refuse("domains", "an app needs at least one domain");
         }
         let upstreams = section.list::<Upstream>("upstream").unwrap_or_default();
+        let trust = Self::read_trust(&mut section, &upstreams);
         let directory = section.path("include_dir");
         let door = Self::read_door(&mut section, directory);
         Self::check_challenge(&mut section, domains.as_deref().unwrap_or_default());
@@ -123,6 +138,7 @@ impl App {
             name: name?,
             domains: domains?,
             upstreams,
+            trust,
             door: door?,
             is_default,
             enabled,
@@ -168,6 +184,37 @@ impl App {
             );
         }
         Some(app)
+    }
+
+    fn read_trust(section: &mut Section<'_>, upstreams: &[Upstream]) -> UpstreamTrust {
+        const CA_FILE: &str = "upstream_ca_file";
+        const VERIFY: &str = "upstream_verify";
+        let shows_certificate =
+            |upstream: &Upstream| matches!(upstream, Upstream::Tcp { tls: true, .. });
+        let roots = section.path(CA_FILE);
+        let verify = section.flag(VERIFY);
+        if !upstreams.iter().any(shows_certificate) {
+            for key in [CA_FILE, VERIFY] {
+                if section.has(key) {
+                    section.refuse(
+                        key,
+                        "no upstream of this app is https://, so none shows a certificate",
+                    );
+                }
+            }
+        }
+        match (roots, verify) {
+            (Some(_), Some(false)) => {
+                section.refuse(
+                    VERIFY,
+                    format!("nothing is verified with false, so {CA_FILE} has no use: leave out one of them"),
+                );
+                UpstreamTrust::System
+            }
+            (Some(file), _) => UpstreamTrust::Roots(file),
+            (None, Some(false)) => UpstreamTrust::Anybody,
+            (None, _) => UpstreamTrust::System,
+        }
     }
 
     fn read_door(section: &mut Section<'_>, directory: Option<PathBuf>) -> Option<Door> {

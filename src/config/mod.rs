@@ -19,7 +19,7 @@ use crate::principal::Principal;
 
 pub use acme::{Acme, Directory, Eab};
 use app::Taken;
-pub use app::{App, Door};
+pub use app::{App, Door, UpstreamTrust};
 pub use handover::Handover;
 pub use install::{Form, Install, Mode, Part};
 pub use proxy::{AccessLog, LogFormat, LogTarget, Proxy};
@@ -353,7 +353,17 @@ enabled     = false
             "{WHOLE}\nkey = \"rsa2048\"\nrenew_before = \"20d\"\nkeep = 7\ndeploy_hook = [[\"/bin/x\", \"a\"], [\"/bin/y\"]]\ndeploy_hook_time = \"5s\"\nreuse_key = true\npreferred_chain = \"ISRG Root X1\"\nstaging_directory = \"google-staging\"\neab = {{ kid = \"a\\\"b\", hmac_key_file = \"k\" }}\n"
         );
         let proxy = "[proxy]\ntrusted_proxies = [\"10.0.0.0/8\"]\naccess_log = \"stdout\"\nconnections = 1_000\nbody_bytes = 9\nidle_time = \"2m\"\n";
-        for text in [WHOLE, &more, "", "group = \"ssl-cert\"", proxy] {
+        let tls = |line: &str| {
+            format!(
+                "[[app]]\nname = \"a\"\ndomains = [\"a.example\"]\nupstream = \"https://a\"\ndoor = \"permanent\"\n{line}\n"
+            )
+        };
+        let (roots, off) = (
+            tls("upstream_ca_file = \"ca.pem\""),
+            tls("upstream_verify = false"),
+        );
+        let group = "group = \"ssl-cert\"";
+        for text in [WHOLE, &more, "", group, proxy, &roots, &off] {
             let config = parse(text).unwrap();
             assert_eq!(parse(&config.to_string()), Ok(config));
         }
@@ -437,6 +447,45 @@ upsteam = "http://127.0.0.1:1"
         assert!(mistakes[0].contains("include_dir"), "{mistakes:?}");
         let config = parse(&format!("{app}door = \"permanent\"\n")).unwrap();
         assert_eq!(config.apps[0].door, Door::ByHand);
+    }
+
+    #[test]
+    fn what_an_upstream_shows_is_verified_unless_told_otherwise() {
+        let app = |upstream: &str, lines: &str| {
+            parse(&format!(
+                "[[app]]\nname = \"a\"\ndomains = [\"a.example\"]\ndoor = \"permanent\"\nupstream = [{upstream}]\n{lines}\n"
+            ))
+        };
+        let trust = |lines: &str| app("\"https://a\"", lines).unwrap().apps.remove(0).trust;
+        assert_eq!(trust(""), UpstreamTrust::System);
+        assert_eq!(trust("upstream_verify = true"), UpstreamTrust::System);
+        assert_eq!(trust("upstream_verify = false"), UpstreamTrust::Anybody);
+        let file = UpstreamTrust::Roots("/etc/sidedoor/ca.pem".into());
+        assert_eq!(trust("upstream_ca_file = \"ca.pem\""), file);
+        for (upstream, lines, mistaken) in [
+            ("\"http://a\"", "upstream_verify = false", "upstream_verify"),
+            (
+                "\"unix:/a\"",
+                "upstream_ca_file = \"ca.pem\"",
+                "upstream_ca_file",
+            ),
+            ("", "upstream_verify = true", "upstream_verify"),
+            (
+                "\"https://a\"",
+                "upstream_verify = \"no\"",
+                "upstream_verify",
+            ),
+            (
+                "\"https://a\"",
+                "upstream_verify = false\nupstream_ca_file = \"ca.pem\"",
+                "upstream_verify",
+            ),
+        ] {
+            let mistakes = app(upstream, lines).unwrap_err();
+            let begin = format!("/etc/sidedoor/sidedoor.toml:6: app[1].{mistaken}: ");
+            assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+            assert!(mistakes[0].starts_with(&begin), "{mistakes:?}");
+        }
     }
 
     #[test]

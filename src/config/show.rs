@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 use std::time::Duration;
 
-use super::{Acme, App, Config, Door, Form, Install, Resolver};
+use super::{Acme, App, Config, Door, Form, Install, Resolver, UpstreamTrust};
 
 impl Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -43,6 +43,11 @@ fn app(f: &mut fmt::Formatter<'_>, app: &App, defaults: &Acme) -> fmt::Result {
     writeln!(f, "domains = {}", list(&app.domains))?;
     if !app.upstreams.is_empty() {
         writeln!(f, "upstream = {}", list(&app.upstreams))?;
+    }
+    match &app.trust {
+        UpstreamTrust::System => {}
+        UpstreamTrust::Roots(file) => writeln!(f, "upstream_ca_file = {}", text(file.display()))?,
+        UpstreamTrust::Anybody => writeln!(f, "upstream_verify = false")?,
     }
     if let Some(directory) = app.door.directory() {
         writeln!(f, "include_dir = {}", text(directory.display()))?;

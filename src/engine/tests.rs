@@ -47,10 +47,12 @@ async fn a_permanent_door_moves_with_its_directory() {
         .unwrap();
     engine.settle().await;
     assert!(stands(&nginx, "old"));
-    engine.reconfigure(config(&nginx, &[("shop", "new")]));
+    engine
+        .reconfigure(config(&nginx, &[("shop", "new")]))
+        .unwrap();
     engine.settle().await;
     assert!(stands(&nginx, "new") && !stands(&nginx, "old"));
-    engine.reconfigure(config(&nginx, &[]));
+    engine.reconfigure(config(&nginx, &[])).unwrap();
     engine.settle().await;
     assert!(!stands(&nginx, "new"), "nobody wants it any more");
     engine.stop().await;

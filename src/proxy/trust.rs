@@ -4,6 +4,7 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 
 use rustls::RootCertStore;
+use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -21,6 +22,25 @@ pub enum Trust {
     Roots(Vec<CertificateDer<'static>>),
     /// Any, checked by nobody. Only for who knows the way to the app to be safe.
     Anybody,
+}
+
+impl Trust {
+    /// The roots in a PEM text.
+    ///
+    /// # Errors
+    /// If there is none in it, or one that can't be used.
+    pub fn of_roots(pem: &[u8]) -> io::Result<Self> {
+        let invalid = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
+        let roots = CertificateDer::pem_slice_iter(pem)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| invalid(error.to_string()))?;
+        if roots.is_empty() {
+            return Err(invalid("there is no certificate in it".to_owned()));
+        }
+        let trust = Self::Roots(roots);
+        store_of(&trust)?;
+        Ok(trust)
+    }
 }
 
 /// TLS to one upstream.
@@ -46,7 +66,7 @@ impl Tls {
             Trust::Anybody => tls::unchecked_client(),
             trust => Ok(tls::client()
                 .map_err(io::Error::other)?
-                .with_root_certificates(roots(trust)?)),
+                .with_root_certificates(store_of(trust)?)),
         };
         let mut config = client.map_err(io::Error::other)?.with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -62,7 +82,7 @@ impl Tls {
     }
 }
 
-fn roots(trust: &Trust) -> io::Result<RootCertStore> {
+fn store_of(trust: &Trust) -> io::Result<RootCertStore> {
     let mut store = RootCertStore::empty();
     match trust {
         Trust::Roots(roots) => {

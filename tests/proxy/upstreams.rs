@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -12,7 +13,9 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::crypto::aws_lc_rs;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use sidedoor::proxy::{Route, Settings, Trust};
+use sidedoor::config::Config;
+use sidedoor::proxy::{Route, Routes, Settings, Trust};
+use sidedoor::serving::{self, ServingError};
 
 use crate::support::{App, Site, route_to};
 
@@ -22,6 +25,7 @@ const GET: &str = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
 struct TlsApp {
     address: SocketAddr,
     certificate: CertificateDer<'static>,
+    pem: String,
     stopping: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -30,7 +34,7 @@ impl TlsApp {
     fn named(name: &str) -> Self {
         let CertifiedKey { cert, signing_key } =
             generate_simple_self_signed(vec![name.to_owned()]).unwrap();
-        let certificate = cert.der().clone();
+        let (certificate, pem) = (cert.der().clone(), cert.pem());
         let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
@@ -54,6 +58,7 @@ impl TlsApp {
         Self {
             address,
             certificate,
+            pem,
             stopping,
             thread: Some(thread),
         }
@@ -273,4 +278,55 @@ fn an_address_that_does_not_answer_in_time_is_passed_over_from_then_on() {
         "{:?}",
         start.elapsed()
     );
+}
+
+/// The route that a configuration makes of one app's lines.
+fn configured(app: &TlsApp, lines: &str) -> Result<Routes, ServingError> {
+    let text = format!(
+        "[[app]]\nname = \"a\"\ndomains = [\"a.example\"]\ndoor = \"permanent\"\nupstream = \"https://localhost:{}\"\n{lines}\n",
+        app.address.port()
+    );
+    serving::routes(&Config::parse(Path::new("/sidedoor.toml"), &text).unwrap())
+}
+
+#[test]
+fn an_app_over_tls_is_trusted_as_its_configuration_says() {
+    let app = TlsApp::named("localhost");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("ca.pem");
+    std::fs::write(&file, &app.pem).unwrap();
+    let site = Site::with(Vec::new(), Settings::default());
+    for (lines, status) in [
+        ("", "502"),
+        ("upstream_verify = true", "502"),
+        ("upstream_verify = false", "200"),
+        (&format!("upstream_ca_file = {file:?}"), "200"),
+    ] {
+        site.gate.set_routes(configured(&app, lines).unwrap());
+        let answer = site.ask(GET);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{lines}\n{answer}"
+        );
+    }
+}
+
+#[test]
+fn roots_that_are_none_are_refused_before_anybody_is_routed_by_them() {
+    let app = TlsApp::named("localhost");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("ca.pem");
+    let lines = format!("upstream_ca_file = {file:?}");
+    for text in [
+        None,
+        Some(""),
+        Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+    ] {
+        if let Some(text) = text {
+            std::fs::write(&file, text).unwrap();
+        }
+        let error = configured(&app, &lines).unwrap_err();
+        assert!(error.to_string().contains("ca.pem"), "{error}");
+        assert!(error.next_step().contains("ca.pem"), "{error}");
+    }
 }
