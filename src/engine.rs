@@ -32,7 +32,7 @@ use crate::proxy::challenges::{Challenges, Presented};
 use crate::proxy::{Gate, Proxy};
 use crate::serving::{self, ServingError};
 use crate::store::{Store, StoreError};
-use binding::bind;
+use binding::{Bound, bind};
 
 /// How long requests under way may take when we stop.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
@@ -120,8 +120,10 @@ impl Engine {
     /// Binds and starts.
     pub async fn start(config: Config, role: Role) -> Result<Arc<Self>, StartError> {
         let store = Store::open(&config.state_dir)?.shared_with(config.group.as_ref())?;
-        let listeners = bind(&config, role).await?;
-        let to = listeners[0].address().reachable();
+        let Bound {
+            listeners,
+            doors_lead_to,
+        } = bind(&config, role).await?;
         let challenges = Arc::new(Challenges::default());
         let gate = Gate::new(
             Arc::clone(&challenges),
@@ -150,7 +152,7 @@ impl Engine {
                 Arc::clone(&control),
                 Arc::clone(&challenges),
                 Arc::clone(&surveyor),
-                to,
+                doors_lead_to,
             ),
             surveyor,
             accounts: Accounts::new(store.clone()),
@@ -199,6 +201,10 @@ impl Engine {
             ("listen", old.listen != config.listen),
             ("admin", old.admin != config.admin),
             ("metrics", old.metrics != config.metrics),
+            (
+                "proxy.proxy_protocol",
+                old.proxy.proxy_protocol != config.proxy.proxy_protocol,
+            ),
             (
                 "nginx.test or nginx.reload",
                 old.nginx.commands != config.nginx.commands,

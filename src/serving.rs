@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::config::{self, App, Config, LogFormat, LogTarget, UpstreamTrust};
 use crate::identifier::AppName;
 use crate::network::Network;
-use crate::proxy::{AccessFormat, AccessLog, Listener, Route, Routes, Settings, Trust};
+use crate::proxy::{AccessFormat, AccessLog, Route, Routes, Settings, Trust};
 
 /// Why the data path can't be as the configuration wants it.
 #[derive(Debug, thiserror::Error)]
@@ -102,12 +102,4 @@ fn open(log: &config::AccessLog) -> io::Result<AccessLog> {
         LogFormat::Combined => AccessFormat::Combined,
     };
     AccessLog::new(format, to)
-}
-
-/// The listener as the configuration wants it.
-pub fn introduced(listener: Listener, config: &Config) -> Listener {
-    match config.proxy.proxy_protocol {
-        true => listener.with_proxy_protocol(),
-        false => listener,
-    }
 }

@@ -256,3 +256,55 @@ impl App {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn parse(text: &str) -> Result<Config, Vec<String>> {
+        match Config::parse(Path::new("/etc/sidedoor/sidedoor.toml"), text) {
+            Ok(config) => Ok(config),
+            Err(error) => Err(error.to_string().lines().map(str::to_owned).collect()),
+        }
+    }
+
+    #[test]
+    fn what_an_upstream_shows_is_verified_unless_told_otherwise() {
+        let app = |upstream: &str, lines: &str| {
+            parse(&format!(
+                "[[app]]\nname = \"a\"\ndomains = [\"a.example\"]\ndoor = \"permanent\"\nupstream = [{upstream}]\n{lines}\n"
+            ))
+        };
+        let trust = |lines: &str| app("\"https://a\"", lines).unwrap().apps.remove(0).trust;
+        assert_eq!(trust(""), UpstreamTrust::System);
+        assert_eq!(trust("upstream_verify = true"), UpstreamTrust::System);
+        assert_eq!(trust("upstream_verify = false"), UpstreamTrust::Anybody);
+        let file = UpstreamTrust::Roots("/etc/sidedoor/ca.pem".into());
+        assert_eq!(trust("upstream_ca_file = \"ca.pem\""), file);
+        for (upstream, lines, mistaken) in [
+            ("\"http://a\"", "upstream_verify = false", "upstream_verify"),
+            (
+                "\"unix:/a\"",
+                "upstream_ca_file = \"ca.pem\"",
+                "upstream_ca_file",
+            ),
+            ("", "upstream_verify = true", "upstream_verify"),
+            (
+                "\"https://a\"",
+                "upstream_verify = \"no\"",
+                "upstream_verify",
+            ),
+            (
+                "\"https://a\"",
+                "upstream_verify = false\nupstream_ca_file = \"ca.pem\"",
+                "upstream_verify",
+            ),
+        ] {
+            let mistakes = app(upstream, lines).unwrap_err();
+            let begin = format!("/etc/sidedoor/sidedoor.toml:6: app[1].{mistaken}: ");
+            assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+            assert!(mistakes[0].starts_with(&begin), "{mistakes:?}");
+        }
+    }
+}

@@ -4,6 +4,7 @@ mod acme;
 mod app;
 mod handover;
 mod install;
+mod listen;
 mod proxy;
 mod reader;
 mod resolver;
@@ -22,6 +23,7 @@ use app::Taken;
 pub use app::{App, Door, UpstreamTrust};
 pub use handover::Handover;
 pub use install::{Form, Install, Mode, Part};
+pub use listen::Listen;
 pub use proxy::{AccessLog, LogFormat, LogTarget, Proxy};
 pub use reader::Mistake;
 use reader::{Document, Section};
@@ -39,8 +41,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Who may read certificates and their keys besides the user who runs sidedoor.
     pub group: Option<Principal>,
-    /// Where requests are taken; doors lead to the first of them.
-    pub listen: Vec<Address>,
+    /// Where requests are taken; doors lead to the first that asks for no PROXY protocol.
+    pub listen: Vec<Listen>,
     /// The admin socket.
     pub admin: PathBuf,
     /// Whom to ask whether a name resolves yet.
@@ -147,13 +149,7 @@ impl Config {
             .path("state_dir")
             .unwrap_or_else(|| "/var/lib/sidedoor".into());
         let group = root.parsed("group");
-        let listen = root.list("listen").unwrap_or_else(default_listen);
-        if listen.is_empty() {
-            root.refuse(
-                "listen",
-                "at least one address is needed; leave the key out for 127.0.0.1:8888",
-            );
-        }
+        let listen = Listen::read(&mut root);
         let admin = match root.parsed::<Address>("admin") {
             Some(Address::Unix(path)) => path,
             Some(Address::Tcp(_)) => {
@@ -164,9 +160,9 @@ impl Config {
         };
         let resolver = Resolver::read(&mut root);
         let metrics = root.parsed::<Address>("metrics");
-        if metrics
-            .as_ref()
-            .is_some_and(|metrics| listen.contains(metrics))
+        if listen
+            .iter()
+            .any(|listen| Some(&listen.address) == metrics.as_ref())
         {
             root.refuse(
                 "metrics",
@@ -182,7 +178,7 @@ impl Config {
             .map(|section| App::read(section, &acme, &mut taken))
             .collect();
         let apps = apps.into_iter().collect::<Option<Vec<_>>>()?;
-        Some(Self {
+        let this = Self {
             file: file.to_owned(),
             state_dir,
             group,
@@ -195,7 +191,29 @@ impl Config {
             acme,
             index: Index::of(&apps),
             apps,
-        })
+        };
+        // Doors lead to one of our addresses, and nginx begins no HTTP connection with a PROXY header.
+        if this.plain_listen().is_none()
+            && this.apps.iter().any(|app| app.door.directory().is_some())
+        {
+            root.refuse(
+                "listen",
+                "doors need an address without proxy_protocol: add { address = \"127.0.0.1:8888\", proxy_protocol = false }",
+            );
+        }
+        Some(this)
+    }
+
+    /// Whether clients begin with a PROXY protocol header there.
+    pub fn is_introduced(&self, listen: &Listen) -> bool {
+        listen.proxy_protocol.unwrap_or(self.proxy.proxy_protocol)
+    }
+
+    /// The first address that takes requests as nginx sends them, and its place in the list.
+    pub fn plain_listen(&self) -> Option<usize> {
+        self.listen
+            .iter()
+            .position(|listen| !self.is_introduced(listen))
     }
 
     /// The app of this name.
@@ -209,10 +227,6 @@ impl Config {
         let exact = exact.map(|n| &self.apps[*n]);
         exact.or_else(|| self.apps.iter().find(|app| app.covers(identifier)))
     }
-}
-
-fn default_listen() -> Vec<Address> {
-    vec![Address::Tcp(([127, 0, 0, 1], 8888).into())]
 }
 
 impl Nginx {
@@ -352,7 +366,7 @@ enabled     = false
         let more = format!(
             "{WHOLE}\nkey = \"rsa2048\"\nrenew_before = \"20d\"\nkeep = 7\ndeploy_hook = [[\"/bin/x\", \"a\"], [\"/bin/y\"]]\ndeploy_hook_time = \"5s\"\nreuse_key = true\npreferred_chain = \"ISRG Root X1\"\nstaging_directory = \"google-staging\"\neab = {{ kid = \"a\\\"b\", hmac_key_file = \"k\" }}\n"
         );
-        let proxy = "[proxy]\ntrusted_proxies = [\"10.0.0.0/8\"]\naccess_log = \"stdout\"\nconnections = 1_000\nbody_bytes = 9\nidle_time = \"2m\"\n";
+        let proxy = "listen = [{ address = \"127.0.0.1:1\", proxy_protocol = true }, \"127.0.0.1:2\"]\n[proxy]\ntrusted_proxies = [\"10.0.0.0/8\"]\naccess_log = \"stdout\"\nconnections = 1_000\nbody_bytes = 9\nidle_time = \"2m\"\n";
         let tls = |line: &str| {
             format!(
                 "[[app]]\nname = \"a\"\ndomains = [\"a.example\"]\nupstream = \"https://a\"\ndoor = \"permanent\"\n{line}\n"
@@ -372,7 +386,7 @@ enabled     = false
     #[test]
     fn an_empty_file_is_all_defaults() {
         let config = parse("").unwrap();
-        assert_eq!(config.listen, default_listen());
+        assert_eq!(config.listen, Listen::default_places());
         assert_eq!(config.nginx.commands.reload, ["nginx", "-s", "reload"]);
         assert_eq!(config.resolver, Resolver::System);
         assert!(config.apps.is_empty());
@@ -447,45 +461,6 @@ upsteam = "http://127.0.0.1:1"
         assert!(mistakes[0].contains("include_dir"), "{mistakes:?}");
         let config = parse(&format!("{app}door = \"permanent\"\n")).unwrap();
         assert_eq!(config.apps[0].door, Door::ByHand);
-    }
-
-    #[test]
-    fn what_an_upstream_shows_is_verified_unless_told_otherwise() {
-        let app = |upstream: &str, lines: &str| {
-            parse(&format!(
-                "[[app]]\nname = \"a\"\ndomains = [\"a.example\"]\ndoor = \"permanent\"\nupstream = [{upstream}]\n{lines}\n"
-            ))
-        };
-        let trust = |lines: &str| app("\"https://a\"", lines).unwrap().apps.remove(0).trust;
-        assert_eq!(trust(""), UpstreamTrust::System);
-        assert_eq!(trust("upstream_verify = true"), UpstreamTrust::System);
-        assert_eq!(trust("upstream_verify = false"), UpstreamTrust::Anybody);
-        let file = UpstreamTrust::Roots("/etc/sidedoor/ca.pem".into());
-        assert_eq!(trust("upstream_ca_file = \"ca.pem\""), file);
-        for (upstream, lines, mistaken) in [
-            ("\"http://a\"", "upstream_verify = false", "upstream_verify"),
-            (
-                "\"unix:/a\"",
-                "upstream_ca_file = \"ca.pem\"",
-                "upstream_ca_file",
-            ),
-            ("", "upstream_verify = true", "upstream_verify"),
-            (
-                "\"https://a\"",
-                "upstream_verify = \"no\"",
-                "upstream_verify",
-            ),
-            (
-                "\"https://a\"",
-                "upstream_verify = false\nupstream_ca_file = \"ca.pem\"",
-                "upstream_verify",
-            ),
-        ] {
-            let mistakes = app(upstream, lines).unwrap_err();
-            let begin = format!("/etc/sidedoor/sidedoor.toml:6: app[1].{mistaken}: ");
-            assert_eq!(mistakes.len(), 1, "{mistakes:?}");
-            assert!(mistakes[0].starts_with(&begin), "{mistakes:?}");
-        }
     }
 
     #[test]

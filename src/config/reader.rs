@@ -278,7 +278,12 @@ impl<'d> Section<'d> {
         Some(std::path::absolute(&path).unwrap_or(path))
     }
 
-    fn parse<T: FromStr<Err: fmt::Display>>(&self, key: &'static str, text: &str) -> Option<T> {
+    /// A text of the grammar of `T` that stands at this key.
+    pub(super) fn parse<T: FromStr<Err: fmt::Display>>(
+        &self,
+        key: &'static str,
+        text: &str,
+    ) -> Option<T> {
         text.parse()
             .map_err(|error: T::Err| self.refuse(key, error.to_string()))
             .ok()
@@ -290,6 +295,33 @@ impl<'d> Section<'d> {
         let span = self.table.get(key)?.span();
         let table = self.typed(key, "a table", DeValue::as_table)?;
         Some(Section::new(self.document, table, span, path))
+    }
+
+    /// A list of strings and tables, or one of them alone; tables are numbered from 1 in what is said about them.
+    pub(super) fn entries(&mut self, key: &'static str) -> Option<Vec<Entry<'d>>> {
+        let path = self.full(key);
+        let read = |value: &'d DeValue<'d>, span, n: usize| match value {
+            DeValue::Table(table) => Some(Entry::Table(Section::new(
+                self.document,
+                table,
+                span,
+                format!("{path}[{n}]"),
+            ))),
+            other => other.as_str().map(Entry::Text),
+        };
+        let span = self.table.get(key)?.span();
+        let entries = match self.table.get(key)?.get_ref() {
+            DeValue::Array(items) => (1..)
+                .zip(items.iter())
+                .map(|(n, item)| read(item.get_ref(), item.span(), n))
+                .collect(),
+            one => read(one, span, 1).map(|one| vec![one]),
+        };
+        self.asked.push(key);
+        if entries.is_none() {
+            self.refuse(key, "a list of strings or tables is expected here");
+        }
+        entries
     }
 
     /// The tables at `[[key]]`, numbered from 1 in what is said about them.
@@ -312,6 +344,12 @@ impl<'d> Section<'d> {
             })
             .collect()
     }
+}
+
+/// What stands in a list where a table says more than a string.
+pub(super) enum Entry<'d> {
+    Text(&'d str),
+    Table(Section<'d>),
 }
 
 /// Says of every key that nobody asked for that it is unknown.

@@ -11,7 +11,8 @@ impl Display for Config {
         if let Some(group) = &self.group {
             writeln!(f, "group = {}", text(group))?;
         }
-        writeln!(f, "listen = {}", list(&self.listen))?;
+        let listen: Vec<_> = self.listen.iter().map(ToString::to_string).collect();
+        writeln!(f, "listen = [{}]", listen.join(", "))?;
         writeln!(
             f,
             "admin = {}",

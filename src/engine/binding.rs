@@ -7,45 +7,81 @@ use super::{Role, StartError};
 use crate::address::Address;
 use crate::config::Config;
 use crate::proxy::Listener;
-use crate::serving;
 
 /// How long a sidecar waits for an address that a lone command still holds.
 const BIND_PATIENCE: Duration = Duration::from_secs(15);
 
-pub(super) async fn bind(config: &Config, role: Role) -> Result<Vec<Listener>, StartError> {
-    let failed = |address: &Address| {
-        let address = address.clone();
-        move |source| StartError::Bind { address, source }
-    };
-    if role == Role::Alone {
-        if let Some(listener) = config
-            .listen
-            .iter()
-            .find_map(|address| Listener::bind(address).ok())
-        {
-            return Ok(vec![listener]);
+/// What we listen on.
+pub(super) struct Bound {
+    pub(super) listeners: Vec<Listener>,
+    /// Where doors lead.
+    pub(super) doors_lead_to: Address,
+}
+
+pub(super) async fn bind(config: &Config, role: Role) -> Result<Bound, StartError> {
+    match role {
+        Role::Alone => bind_one(config),
+        Role::Sidecar => bind_all(config).await,
+    }
+}
+
+fn failed(address: &Address) -> impl FnOnce(io::Error) -> StartError + use<> {
+    let address = address.clone();
+    move |source| StartError::Bind { address, source }
+}
+
+/// One is enough for what comes through doors, and nobody is told of it but by doors.
+fn bind_one(config: &Config) -> Result<Bound, StartError> {
+    let plain = config
+        .listen
+        .iter()
+        .filter(|listen| !config.is_introduced(listen));
+    let listener = plain
+        .filter_map(|listen| Listener::bind(&listen.address).ok())
+        .next();
+    let listener = match listener {
+        Some(listener) => listener,
+        None => {
+            let free = Address::Tcp(([127, 0, 0, 1], 0).into());
+            let listener = Listener::bind(&free).map_err(failed(&free))?;
+            tracing::debug!(address = %listener.address(), "the addresses of the configuration are taken; a free port serves");
+            listener
         }
-        let free = Address::Tcp(([127, 0, 0, 1], 0).into());
-        let listener = Listener::bind(&free).map_err(failed(&free))?;
-        tracing::debug!(address = %listener.address(), "the addresses of the configuration are taken; a free port serves");
-        return Ok(vec![listener]);
-    }
+    };
+    Ok(Bound {
+        doors_lead_to: listener.address().reachable(),
+        listeners: vec![listener],
+    })
+}
+
+async fn bind_all(config: &Config) -> Result<Bound, StartError> {
     let mut listeners = Vec::new();
-    for address in &config.listen {
-        let start = tokio::time::Instant::now();
-        let listener = loop {
-            match Listener::bind(address) {
-                // A lone `sidedoor issue` may hold it for a few seconds.
-                Err(error)
-                    if error.kind() == io::ErrorKind::AddrInUse
-                        && start.elapsed() < BIND_PATIENCE =>
-                {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-                bound => break bound.map_err(failed(address))?,
-            }
-        };
-        listeners.push(serving::introduced(listener, config));
+    for listen in &config.listen {
+        let listener = bind_patiently(&listen.address).await?;
+        listeners.push(match config.is_introduced(listen) {
+            true => listener.with_proxy_protocol(),
+            false => listener,
+        });
     }
-    Ok(listeners)
+    // Where every address asks for the PROXY protocol, the configuration has no door.
+    let door = config.plain_listen().unwrap_or_default();
+    Ok(Bound {
+        doors_lead_to: listeners[door].address().reachable(),
+        listeners,
+    })
+}
+
+async fn bind_patiently(address: &Address) -> Result<Listener, StartError> {
+    let start = tokio::time::Instant::now();
+    loop {
+        match Listener::bind(address) {
+            // A lone `sidedoor issue` may hold it for a few seconds.
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse && start.elapsed() < BIND_PATIENCE =>
+            {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            bound => return bound.map_err(failed(address)),
+        }
+    }
 }
