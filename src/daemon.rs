@@ -81,6 +81,20 @@ pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    user: Signal,
+}
+
+/// What a running sidecar is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// SIGTERM, SIGINT
+    End,
+    /// SIGHUP: read the configuration again, and open the logs anew.
+    Reload,
+    /// SIGUSR1: open the logs anew.
+    Reopen,
+    /// The configuration's file has changed.
+    Changed,
 }
 
 impl Signals {
@@ -90,6 +104,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            user: signal(SignalKind::user_defined1())?,
         })
     }
 
@@ -102,12 +117,12 @@ impl Signals {
         }
     }
 
-    /// Resolves to `true` when the configuration shall be read again, to `false` when the process shall end.
-    async fn reload_or_end(&mut self) -> bool {
+    async fn told(&mut self) -> Told {
         tokio::select! {
-            _ = self.hang_up.recv() => true,
-            _ = self.terminate.recv() => false,
-            _ = self.interrupt.recv() => false,
+            _ = self.terminate.recv() => Told::End,
+            _ = self.interrupt.recv() => Told::End,
+            _ = self.hang_up.recv() => Told::Reload,
+            _ = self.user.recv() => Told::Reopen,
         }
     }
 }
@@ -216,17 +231,24 @@ async fn follow(engine: &Arc<Engine>, file: &Path, signals: &mut Signals) {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
-            again = signals.reload_or_end() => {
-                if !again {
-                    return;
+        let told = tokio::select! {
+            told = signals.told() => told,
+            () = changed => Told::Changed,
+        };
+        match told {
+            Told::End => return,
+            Told::Reopen => {
+                reopen_logs(engine);
+                continue;
+            }
+            Told::Reload | Told::Changed => look = false,
+        }
+        match Config::load(file) {
+            Ok(config) if config == *engine.config() => {
+                if told == Told::Reload {
+                    reopen_logs(engine);
                 }
             }
-            () = changed => {}
-        }
-        look = false;
-        match Config::load(file) {
-            Ok(config) if config == *engine.config() => {}
             Ok(config) => match engine.reconfigure(config) {
                 Ok(()) => {
                     tracing::info!(config = %file.display(), "the new configuration is in force");
@@ -238,6 +260,15 @@ async fn follow(engine: &Arc<Engine>, file: &Path, signals: &mut Signals) {
             Err(error) => {
                 tracing::error!(%error, "the new configuration is not taken; the old one stays in force")
             }
+        }
+    }
+}
+
+fn reopen_logs(engine: &Engine) {
+    match engine.reopen_logs() {
+        Ok(()) => tracing::info!("the access log has been opened anew"),
+        Err(error) => {
+            tracing::error!(%error, next = error.next_step(), "the access log is not opened anew; the old one is written on");
         }
     }
 }

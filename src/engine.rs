@@ -194,6 +194,7 @@ impl Engine {
     /// If the data path can't be as it wants. The old one stays in force then.
     pub fn reconfigure(&self, config: Config) -> Result<(), ServingError> {
         let routes = serving::routes(&config)?;
+        let settings = serving::settings(&config)?;
         let old = self.config();
         for (key, changed) in [
             ("state_dir", old.state_dir != config.state_dir),
@@ -218,6 +219,7 @@ impl Engine {
             }
         }
         self.gate.set_routes(routes);
+        self.gate.set_settings(settings);
         self.config.store(Arc::new(config));
         self.parts.accounts.forget_all();
         self.configured.notify_waiters();
@@ -231,6 +233,15 @@ impl Engine {
             .last_took()
             .try_into()
             .unwrap_or(time::Duration::MAX)
+    }
+
+    /// Opens the access log anew, so that a rotated one is let go.
+    ///
+    /// # Errors
+    /// If it can't be opened. The old one is written on then.
+    pub fn reopen_logs(&self) -> Result<(), ServingError> {
+        self.gate.set_settings(serving::settings(&self.config())?);
+        Ok(())
     }
 
     /// Resolves when the configuration has changed since this was called.

@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::io::Write;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, SystemTime};
@@ -29,9 +30,22 @@ pub enum AccessFormat {
 #[derive(Debug)]
 pub struct AccessLog {
     format: AccessFormat,
-    writer: SyncSender<Vec<u8>>,
+    writer: Arc<Writer>,
+}
+
+/// The way to the thread that writes.
+#[derive(Debug)]
+struct Writer {
+    pieces: SyncSender<Vec<u8>>,
     /// Lines have been lost, and that has been said.
     is_behind: AtomicBool,
+}
+
+/// Lines that a thread has gathered, and where they go.
+#[derive(Debug)]
+struct Gathered {
+    lines: Vec<u8>,
+    writer: Option<Arc<Writer>>,
 }
 
 /// So much is gathered by a thread before it is handed over; what is less waits for the next tick.
@@ -40,7 +54,7 @@ const HANDED_OVER: usize = 16 * 1024;
 const WAITING: usize = 256;
 
 thread_local! {
-    static LINES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static GATHERED: RefCell<Gathered> = const { RefCell::new(Gathered { lines: Vec::new(), writer: None }) };
     static NOW: RefCell<(i64, String)> = const { RefCell::new((0, String::new())) };
 }
 
@@ -50,7 +64,7 @@ impl AccessLog {
     /// # Errors
     /// If the thread can't be had.
     pub fn new(format: AccessFormat, mut to: Box<dyn Write + Send>) -> std::io::Result<Self> {
-        let (writer, pieces) = sync_channel::<Vec<u8>>(WAITING);
+        let (sender, pieces) = sync_channel::<Vec<u8>>(WAITING);
         std::thread::Builder::new()
             .name("access-log".into())
             .spawn(move || {
@@ -62,8 +76,10 @@ impl AccessLog {
             })?;
         Ok(Self {
             format,
-            writer,
-            is_behind: AtomicBool::new(false),
+            writer: Arc::new(Writer {
+                pieces: sender,
+                is_behind: AtomicBool::new(false),
+            }),
         })
     }
 
@@ -89,7 +105,8 @@ impl AccessLog {
         sent: u64,
         took: Duration,
     ) {
-        LINES.with_borrow_mut(|lines| {
+        GATHERED.with_borrow_mut(|gathered| {
+            let lines = gathered.lines_for(&self.writer);
             let (before, after) = entry.line.split_at(entry.split);
             lines.extend_from_slice(before.as_bytes());
             // Writing to a Vec can't fail.
@@ -106,25 +123,43 @@ impl AccessLog {
                 AccessFormat::Combined => writeln!(lines, "{status} {sent}{after}"),
             };
             if lines.len() >= HANDED_OVER {
-                self.hand_over(lines);
+                gathered.hand_over();
             }
         });
     }
+}
 
-    /// Hands over what this thread has gathered.
-    pub(super) fn flush(&self) {
-        LINES.with_borrow_mut(|lines| {
-            if !lines.is_empty() {
-                self.hand_over(lines);
-            }
-        });
+/// Hands over what this thread has gathered.
+pub(super) fn flush() {
+    GATHERED.with_borrow_mut(Gathered::hand_over);
+}
+
+impl Gathered {
+    /// Where lines for this writer are gathered. What was gathered for another goes there first.
+    fn lines_for(&mut self, writer: &Arc<Writer>) -> &mut Vec<u8> {
+        if !self
+            .writer
+            .as_ref()
+            .is_some_and(|own| Arc::ptr_eq(own, writer))
+        {
+            self.hand_over();
+            self.writer = Some(Arc::clone(writer));
+        }
+        &mut self.lines
     }
 
-    fn hand_over(&self, lines: &mut Vec<u8>) {
-        match self.writer.try_send(std::mem::take(lines)) {
-            Ok(()) => self.is_behind.store(false, Relaxed),
+    fn hand_over(&mut self) {
+        // Taken, so that a log that is no longer wanted comes to its end.
+        let Some(writer) = self.writer.take() else {
+            return;
+        };
+        if self.lines.is_empty() {
+            return;
+        }
+        match writer.pieces.try_send(std::mem::take(&mut self.lines)) {
+            Ok(()) => writer.is_behind.store(false, Relaxed),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                if !self.is_behind.swap(true, Relaxed) {
+                if !writer.is_behind.swap(true, Relaxed) {
                     tracing::warn!("the access log is written too slowly; lines are lost");
                 }
             }
@@ -292,7 +327,7 @@ mod tests {
         std::thread::spawn(move || {
             let entry = log.begin(Some(&request), Some("203.0.113.7".parse().unwrap()));
             log.end(&entry, Some("shop"), 200, 5, Duration::from_micros(1_500));
-            log.flush();
+            flush();
         })
         .join()
         .unwrap();

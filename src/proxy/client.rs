@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::clock;
 use super::gate::Gate;
 use super::link::Link;
-use crate::limits::Limits;
+use super::terms::Terms;
 
 /// What a connection is doing. Each has its own time limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,8 +70,9 @@ pub(super) struct Client {
     pub(super) address_text: Box<str>,
     /// The port it came in by; none on a unix socket.
     pub(super) local_port: Option<u16>,
-    /// Whether it may say whom it speaks for.
-    pub(super) trusted: bool,
+    /// What its present request is served under, or its next one.
+    terms: Mutex<Arc<Terms>>,
+    trusted: AtomicBool,
     phase: AtomicU8,
     since: AtomicU64,
     signals: AtomicU8,
@@ -94,8 +95,10 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn new(gate: Arc<Gate>, address: Option<IpAddr>, local_port: Option<u16>) -> Self {
         let address = address.map(|address| address.to_canonical());
+        let terms = gate.terms.get();
         Self {
-            trusted: address.is_none_or(|address| gate.settings.trusts(address)),
+            trusted: AtomicBool::new(is_trusted(address, &terms)),
+            terms: Mutex::new(terms),
             address,
             address_text: address.map_or_else(
                 || "unix:".into(),
@@ -119,6 +122,27 @@ impl Client {
     /// The same peer, from the beginning.
     pub(super) fn again(&self) -> Self {
         Self::new(Arc::clone(&self.gate), self.address, self.local_port)
+    }
+
+    /// Whether it may say whom it speaks for.
+    pub(super) fn is_trusted(&self) -> bool {
+        self.trusted.load(Relaxed)
+    }
+
+    /// What its present request is served under, or its last one.
+    pub(super) fn terms(&self) -> Arc<Terms> {
+        Arc::clone(&self.terms.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes on the terms of now. Only between two requests.
+    pub(super) fn renew_terms(&self) -> Arc<Terms> {
+        let mut terms = self.terms.lock().unwrap_or_else(PoisonError::into_inner);
+        if terms.generation != self.gate.terms.generation() {
+            *terms = self.gate.terms.get();
+            self.trusted
+                .store(is_trusted(self.address, &terms), Relaxed);
+        }
+        Arc::clone(&terms)
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -226,8 +250,14 @@ impl Client {
     }
 
     /// Signals the end of its time if it has been in its phase for too long.
-    pub(super) fn expire(&self, limits: &Limits) {
-        let limit = match self.phase() {
+    pub(super) fn expire(&self) {
+        let phase = self.phase();
+        let terms = match phase {
+            Phase::Resting => self.renew_terms(),
+            _ => self.terms(),
+        };
+        let limits = &terms.settings.limits;
+        let limit = match phase {
             Phase::Resting if self.is_draining() => LAST_MOMENT.min(limits.idle_time),
             Phase::Resting => limits.idle_time,
             Phase::ReadingHead => limits.header_time,
@@ -253,4 +283,9 @@ impl Client {
             .unwrap_or_else(PoisonError::into_inner)
             .take()
     }
+}
+
+/// Who comes by a unix socket could reach anything here anyway.
+fn is_trusted(address: Option<IpAddr>, terms: &Terms) -> bool {
+    address.is_none_or(|address| terms.settings.trusts(address))
 }

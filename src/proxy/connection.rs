@@ -10,9 +10,9 @@ use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::client::{Client, Phase};
+use super::places::Place;
 use super::record::Record;
 use super::refusal::Refusal;
 use super::reply::Reply;
@@ -45,7 +45,7 @@ pub(super) fn http(limits: &Limits) -> http1::Builder {
 pub(super) fn serve(
     stream: Stream,
     client: Arc<Client>,
-    permit: Option<OwnedSemaphorePermit>,
+    permit: Option<Place>,
 ) -> impl Future<Output = ()> {
     serve_with(stream, Bytes::new(), client, permit)
 }
@@ -55,7 +55,7 @@ pub(super) fn serve_with(
     stream: Stream,
     ahead: Bytes,
     client: Arc<Client>,
-    permit: Option<OwnedSemaphorePermit>,
+    permit: Option<Place>,
 ) -> impl Future<Output = ()> {
     let mut socket = Socket::new(stream, Arc::clone(&client));
     socket.unread(ahead);
@@ -78,11 +78,18 @@ async fn converse(mut socket: Socket, client: &Arc<Client>) {
             service_fn(move |request| respond(Arc::clone(&client), request))
         };
         // In a box, as what comes after is: a connection that rests is to be as small as its socket.
-        let mut conversation = {
-            let http = &client.gate.http;
-            Box::new(http.serve_connection(TokioIo::new(socket), service))
+        let (mut conversation, generation) = {
+            let terms = client.renew_terms();
+            let conversation = terms.http.serve_connection(TokioIo::new(socket), service);
+            (Box::new(conversation), terms.generation)
         };
-        let end = poll_fn(|cx| poll_conversation(&mut conversation, client, cx)).await;
+        let is_outdated = || client.gate.terms.generation() != generation;
+        let end = poll_fn(|cx| match client.is_resting() && is_outdated() {
+            // Built anew when something comes, under the terms of then.
+            true => Poll::Ready(End::Folded),
+            false => poll_conversation(&mut conversation, client, cx),
+        })
+        .await;
         let parts = conversation.into_parts();
         socket = parts.io.into_inner();
         socket.unread(parts.read_buf);

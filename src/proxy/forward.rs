@@ -23,31 +23,26 @@ use super::refusal::Refusal;
 use super::reply::Content;
 use super::request_head::{self, Framing, Origin, RequestHead};
 use super::routes::App;
+use super::settings::Settings;
 
 /// Passes a request on and gives back the answer.
 ///
 /// # Errors
 /// What to say where there is no answer.
 pub(super) async fn forward(
-    client: &Arc<Client>,
-    app: &App,
-    parts: &Parts,
-    checked: &Checked<'_>,
+    journey: &Journey<'_>,
     body: Option<Incoming>,
 ) -> Result<Response<Content>, Refusal> {
-    let tunnel = match checked.upgrade {
+    let client = journey.client;
+    let tunnel = match journey.checked.upgrade {
         true => Some(
-            Arc::clone(&client.gate.tunnels)
-                .try_acquire_owned()
-                .map_err(|_| Refusal::TooManyTunnels)?,
+            client
+                .gate
+                .tunnels
+                .try_take()
+                .ok_or(Refusal::TooManyTunnels)?,
         ),
         false => None,
-    };
-    let journey = Journey {
-        client,
-        app,
-        parts,
-        checked,
     };
     let (mut exchange, mut head) = journey.answer(body).await?;
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -58,7 +53,7 @@ pub(super) async fn forward(
         return Ok(pass_back(head, Content::Whole(Bytes::new())));
     }
     client.enter(Phase::Sending);
-    let content = Content::streamed(exchange, head.announced, client);
+    let content = Content::streamed(exchange, head.announced, client, &journey.settings.limits);
     Ok(pass_back(head, content))
 }
 
@@ -77,11 +72,12 @@ fn pass_back(head: AnswerHead, content: Content) -> Response<Content> {
 }
 
 /// Everything that stays the same from one attempt to the next.
-struct Journey<'a> {
-    client: &'a Arc<Client>,
-    app: &'a App,
-    parts: &'a Parts,
-    checked: &'a Checked<'a>,
+pub(super) struct Journey<'a> {
+    pub(super) client: &'a Arc<Client>,
+    pub(super) settings: &'a Settings,
+    pub(super) app: &'a App,
+    pub(super) parts: &'a Parts,
+    pub(super) checked: &'a Checked<'a>,
 }
 
 impl Journey<'_> {
@@ -111,10 +107,7 @@ impl Journey<'_> {
                 self.client.gate.meter.reuses.count();
                 return Ok((link, false));
             }
-            match peer
-                .connect(self.client.gate.settings.limits.connect_time)
-                .await
-            {
+            match peer.connect(self.settings.limits.connect_time).await {
                 Ok(stream) => {
                     peer.succeeded();
                     self.client.gate.meter.connects.count();
@@ -144,7 +137,7 @@ impl Journey<'_> {
         body: Option<Incoming>,
     ) -> Result<(Exchange, AnswerHead), ExchangeError> {
         let client = self.client;
-        let settings = &client.gate.settings;
+        let settings = self.settings;
         request_head::write_request(
             &RequestHead {
                 method: &self.parts.method,
@@ -158,7 +151,7 @@ impl Journey<'_> {
             &Origin {
                 address: client.address.map(|_| &*client.address_text),
                 port: client.local_port,
-                trusted: client.trusted,
+                trusted: client.is_trusted(),
                 forwarded: settings.forwarded,
             },
             &mut link.out,

@@ -3,46 +3,41 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use hyper::server::conn::http1;
-use tokio::sync::Semaphore;
 
 use super::challenges::Challenges;
-use super::connection;
 use super::meter::{AppMeter, Meter, Open};
+use super::places::Places;
 use super::routes::{App, Routes};
 use super::settings::Settings;
+use super::terms::CurrentTerms;
 use crate::exposition::Page;
 
 /// Decides for every request who answers it.
 #[derive(Debug)]
 pub struct Gate {
     pub(super) challenges: Arc<Challenges>,
-    pub(super) settings: Settings,
-    /// How requests are read under these settings.
-    pub(super) http: http1::Builder,
+    pub(super) terms: CurrentTerms,
     routes: ArcSwap<Routes>,
     pub(super) meter: Meter,
     /// Counts of requests that belong to no app.
     pub(super) nobody: Arc<AppMeter>,
-    /// One permit per open client connection.
-    pub(super) connections: Arc<Semaphore>,
-    /// One permit per open tunnel.
-    pub(super) tunnels: Arc<Semaphore>,
+    /// One for each open client connection.
+    pub(super) connections: Places,
+    /// One for each open tunnel.
+    pub(super) tunnels: Places,
 }
 
 impl Gate {
     /// A gate for these tokens and apps.
     pub fn new(challenges: Arc<Challenges>, routes: Routes, settings: Settings) -> Arc<Self> {
-        let permits = |limit: usize| Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
         let meter = Meter::default();
         Arc::new(Self {
             nobody: meter.app(None),
             meter,
-            connections: permits(settings.limits.connections.max(1)),
-            tunnels: permits(settings.limits.tunnels),
-            http: connection::http(&settings.limits),
+            connections: Places::new(settings.limits.connections.max(1)),
+            tunnels: Places::new(settings.limits.tunnels),
+            terms: CurrentTerms::new(settings),
             challenges,
-            settings,
             routes: ArcSwap::from_pointee(routes),
         })
     }
@@ -52,17 +47,18 @@ impl Gate {
         self.routes.store(Arc::new(routes));
     }
 
+    /// Replaces the settings. Requests that are under way keep theirs.
+    pub fn set_settings(&self, settings: Settings) {
+        self.connections.resize(settings.limits.connections.max(1));
+        self.tunnels.resize(settings.limits.tunnels);
+        self.terms.set(settings);
+    }
+
     /// Everything that is counted here.
     pub fn write_metrics(&self, page: &mut Page) {
-        let limits = &self.settings.limits;
-        let taken = |limit: usize, free: &Semaphore| {
-            limit
-                .min(Semaphore::MAX_PERMITS)
-                .saturating_sub(free.available_permits())
-        };
         let open = Open {
-            connections: taken(limits.connections.max(1), &self.connections),
-            tunnels: taken(limits.tunnels, &self.tunnels),
+            connections: self.connections.taken(),
+            tunnels: self.tunnels.taken(),
         };
         self.meter.write(open, page);
     }

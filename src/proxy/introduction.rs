@@ -5,11 +5,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::io::poll_read_buf;
 
 use super::client::{Client, Phase};
 use super::connection;
+use super::places::Place;
 use super::proxy_protocol::{self, Told};
 use super::stream::Stream;
 
@@ -17,7 +18,7 @@ use super::stream::Stream;
 pub(super) async fn introduced(
     mut stream: Stream,
     balancer: Arc<Client>,
-    permit: Option<OwnedSemaphorePermit>,
+    permit: Option<Place>,
     arrivals: mpsc::UnboundedSender<Arc<Client>>,
 ) {
     balancer.enter(Phase::ReadingHead);

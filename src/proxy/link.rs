@@ -7,10 +7,10 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::io::poll_read_buf;
 
 use super::peer::Peer;
+use super::places::Place;
 use super::stream::Stream;
 
 /// What one read asks for at first; it grows while reads come back full.
@@ -29,7 +29,7 @@ pub(super) struct Link {
     written: usize,
     next_read: usize,
     /// Held while it is a tunnel's upstream half.
-    pub(super) tunnel: Option<OwnedSemaphorePermit>,
+    pub(super) tunnel: Option<Place>,
 }
 
 impl Link {

@@ -6,6 +6,7 @@
 //! - `server` starts the threads, `worker` is one of them: it ticks and drains, and `reception` accepts from a `listening` socket;
 //! - `connection` serves one client with hyper's server half; `client` is what is known of it, `socket` its watched stream;
 //! - `respond` answers challenges and what `check` refuses; `forward` passes the others on;
+//! - `terms` are the settings a request is served under, and `places` how many may be served at once;
 //! - `record` is what is remembered of a request for `meter` and `access_log`;
 //! - `exchange` is one request on one upstream connection (`link`), of which `pool` keeps the resting ones and `peer` the addresses;
 //! - `headers`, `request_head`, `answer_head` and `transfer` are HTTP/1.1 itself, and pure.
@@ -27,6 +28,7 @@ mod listener;
 mod listening;
 mod meter;
 mod peer;
+mod places;
 mod pool;
 pub mod proxy_protocol;
 mod reception;
@@ -40,6 +42,7 @@ mod server;
 mod settings;
 mod socket;
 mod stream;
+mod terms;
 pub mod transfer;
 mod trust;
 mod warm;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
 use super::client::Client;
@@ -15,6 +15,7 @@ use super::connection;
 use super::gate::Gate;
 use super::introduction::introduced;
 use super::listening::Listening;
+use super::places::Place;
 use super::stream::Stream;
 use super::worker::Order;
 
@@ -80,7 +81,7 @@ impl Reception {
         }
     }
 
-    fn admit(&self, stream: Stream, address: Option<IpAddr>, permit: Option<OwnedSemaphorePermit>) {
+    fn admit(&self, stream: Stream, address: Option<IpAddr>, permit: Option<Place>) {
         let Listening {
             port,
             proxy_protocol,
@@ -101,18 +102,9 @@ impl Reception {
 
     /// The next connection, with its permit. The permit comes first, but is held only while there is something to accept,
     /// so that one listener's waiting doesn't take another's last permit.
-    async fn next(
-        &self,
-    ) -> (
-        io::Result<(Stream, Option<IpAddr>)>,
-        Option<OwnedSemaphorePermit>,
-    ) {
+    async fn next(&self) -> (io::Result<(Stream, Option<IpAddr>)>, Option<Place>) {
         loop {
-            // The semaphore is never closed.
-            let mut permit = Arc::clone(&self.gate.connections)
-                .acquire_owned()
-                .await
-                .ok();
+            let mut permit = self.gate.connections.take().await;
             let accepted = std::future::poll_fn(|cx| {
                 if permit.is_none() {
                     return Poll::Ready(None);

@@ -9,6 +9,7 @@ use super::access_log::Entry;
 use super::client::Client;
 use super::respond::client_address;
 use super::routes::App;
+use super::terms::Terms;
 
 /// nginx's status for a client that has left before there was an answer.
 const CLIENT_LEFT: u16 = 499;
@@ -17,6 +18,7 @@ const CLIENT_LEFT: u16 = 499;
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) client: Arc<Client>,
+    pub(super) terms: Arc<Terms>,
     pub(super) app: Option<Arc<App>>,
     pub(super) status: u16,
     /// Bytes of the answer's body.
@@ -26,25 +28,31 @@ pub(super) struct Record {
 }
 
 impl Record {
+    /// A request begins: what is in force now is so for it until its end.
     pub(super) fn new(client: Arc<Client>, request: &Parts) -> Self {
-        let log = client.gate.settings.access_log.as_ref();
-        let entry =
-            log.map(|log| Box::new(log.begin(Some(request), client_address(request, &client))));
-        Self::begin(client, entry)
+        let terms = client.renew_terms();
+        let log = terms.settings.access_log.as_ref();
+        let entry = log.map(|log| {
+            let address = client_address(request, &client, &terms.settings);
+            Box::new(log.begin(Some(request), address))
+        });
+        Self::begin(client, terms, entry)
     }
 
     /// A head that can't be read, and what was answered.
     pub(super) fn of_unread(client: Arc<Client>, status: u16) -> Self {
-        let log = client.gate.settings.access_log.as_ref();
+        let terms = client.renew_terms();
+        let log = terms.settings.access_log.as_ref();
         let entry = log.map(|log| Box::new(log.begin(None, client.address)));
-        let mut record = Self::begin(client, entry);
+        let mut record = Self::begin(client, terms, entry);
         record.status = status;
         record
     }
 
-    fn begin(client: Arc<Client>, entry: Option<Box<Entry>>) -> Self {
+    fn begin(client: Arc<Client>, terms: Arc<Terms>, entry: Option<Box<Entry>>) -> Self {
         Self {
             client,
+            terms,
             app: None,
             status: CLIENT_LEFT,
             sent: 0,
@@ -62,7 +70,7 @@ impl Drop for Record {
             Some(app) => app.meter(gate).count(self.status, took),
             None => gate.nobody.count(self.status, took),
         }
-        if let (Some(entry), Some(log)) = (&self.entry, &gate.settings.access_log) {
+        if let (Some(entry), Some(log)) = (&self.entry, &self.terms.settings.access_log) {
             let app = self.app.as_ref().map(|app| app.name.as_str());
             log.end(entry, app, self.status, self.sent, took);
         }

@@ -11,6 +11,7 @@ use super::client::Client;
 use super::exchange::Exchange;
 use super::pool;
 use super::record::Record;
+use crate::limits::Limits;
 
 /// The body of an answer.
 #[derive(Debug)]
@@ -32,11 +33,16 @@ pub(super) enum Content {
 
 impl Content {
     /// An upstream's answer. `announced` is the length of a body that isn't sent.
-    pub(super) fn streamed(exchange: Exchange, announced: Option<u64>, client: &Client) -> Self {
+    pub(super) fn streamed(
+        exchange: Exchange,
+        announced: Option<u64>,
+        client: &Client,
+        limits: &Limits,
+    ) -> Self {
         if !exchange.transfer().has_ended() {
             return Self::Streamed(Some(exchange));
         }
-        finish(exchange, client);
+        finish(exchange, client, limits);
         announced.map_or(Self::Streamed(None), Self::Announced)
     }
 }
@@ -48,12 +54,12 @@ impl Reply {
 }
 
 /// The exchange is over: its link serves the next one, or is closed.
-fn finish(exchange: Exchange, client: &Client) {
+fn finish(exchange: Exchange, client: &Client, limits: &Limits) {
     if exchange.is_sent() {
         client.set_unread(false);
     }
     if exchange.is_reusable() {
-        pool::put(exchange.link, &client.gate.settings.limits);
+        pool::put(exchange.link, limits);
     }
 }
 
@@ -73,7 +79,7 @@ impl Body for Reply {
             }
             Content::Announced(_) | Content::Streamed(None) => None,
             Content::Streamed(streamed @ Some(_)) => {
-                ready!(poll_streamed(streamed, &this.record.client, cx))
+                ready!(poll_streamed(streamed, &this.record, cx))
             }
         };
         if let Some(Ok(frame)) = &frame
@@ -107,7 +113,7 @@ impl Body for Reply {
 
 fn poll_streamed(
     streamed: &mut Option<Exchange>,
-    client: &Client,
+    record: &Record,
     cx: &mut Context<'_>,
 ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
     let Some(exchange) = streamed else {
@@ -116,7 +122,7 @@ fn poll_streamed(
     let frame = ready!(exchange.poll_frame(cx));
     let is_over = !matches!(frame, Some(Ok(_))) || exchange.transfer().has_ended();
     if is_over && let Some(exchange) = streamed.take() {
-        finish(exchange, client);
+        finish(exchange, &record.client, &record.terms.settings.limits);
     }
     Poll::Ready(frame)
 }

@@ -14,10 +14,11 @@ use crate::challenge;
 use super::challenges::{Answer, Visit};
 use super::check::check;
 use super::client::{Client, Phase};
-use super::forward::forward;
+use super::forward::{Journey, forward};
 use super::record::Record;
 use super::refusal::Refusal;
 use super::reply::{Content, Reply};
+use super::settings::Settings;
 
 /// Answers one request.
 pub(super) async fn respond(
@@ -50,20 +51,27 @@ async fn decide(
         // Until somebody has read it.
         record.client.set_unread(true);
     }
-    let checked = check(request, length, &record.client.gate.settings.limits)?;
+    let checked = check(request, length, &record.terms.settings.limits)?;
     if let Some(answer) = asked_for(request, &record.client) {
-        answer.visited_with(|| visit(request, &record.client));
+        answer.visited_with(|| visit(request, record));
         return Ok(challenge_answer(&answer));
     }
     let gate = &record.client.gate;
-    let named = checked.app.filter(|_| record.client.trusted);
+    let named = checked.app.filter(|_| record.client.is_trusted());
     let app = gate.app(named, checked.host).ok_or(Refusal::UnknownHost)?;
     let app = record.app.insert(app);
     if app.peers.is_empty() {
         return Err(Refusal::NothingHere);
     }
     let body = (!body.is_end_stream()).then_some(body);
-    forward(&record.client, app, request, &checked, body).await
+    let journey = Journey {
+        client: &record.client,
+        settings: &record.terms.settings,
+        app,
+        parts: request,
+        checked: &checked,
+    };
+    forward(&journey, body).await
 }
 
 /// The answer to a challenge, if that is what is asked for. Only a path under the prefix touches the map.
@@ -95,7 +103,8 @@ fn challenge_answer(answer: &Answer) -> Response<Content> {
     response
 }
 
-fn visit(request: &Parts, client: &Client) -> Visit {
+fn visit(request: &Parts, record: &Record) -> Visit {
+    let client = &record.client;
     let text = |name| {
         let value: Option<&HeaderValue> = request.headers.get(name);
         value.map_or_else(String::new, |value| {
@@ -104,16 +113,20 @@ fn visit(request: &Parts, client: &Client) -> Visit {
     };
     let proto = text(header::HeaderName::from_static("x-forwarded-proto"));
     Visit {
-        client: client_address(request, client),
-        https: client.trusted && proto.trim().eq_ignore_ascii_case("https"),
+        client: client_address(request, client, &record.terms.settings),
+        https: client.is_trusted() && proto.trim().eq_ignore_ascii_case("https"),
         host: text(header::HOST),
         user_agent: text(header::USER_AGENT),
     }
 }
 
 /// Whom the peer speaks for: the last address in `X-Forwarded-For` that isn't itself one of the trusted.
-pub(super) fn client_address(request: &Parts, client: &Client) -> Option<IpAddr> {
-    if !client.trusted {
+pub(super) fn client_address(
+    request: &Parts,
+    client: &Client,
+    settings: &Settings,
+) -> Option<IpAddr> {
+    if !client.is_trusted() {
         return client.address;
     }
     let mut found = client.address;
@@ -126,7 +139,7 @@ pub(super) fn client_address(request: &Parts, client: &Client) -> Option<IpAddr>
                 return found;
             };
             found = Some(address);
-            if !client.gate.settings.trusts(address) {
+            if !settings.trusts(address) {
                 return found;
             }
         }

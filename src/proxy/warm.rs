@@ -20,7 +20,7 @@ pub(super) fn note(client: &Arc<Client>) {
         return;
     }
     client.is_warm.store(true, Relaxed);
-    let room = client.gate.settings.limits.warm_connections;
+    let room = client.terms().settings.limits.warm_connections;
     WARM.with_borrow_mut(|warm| {
         warm.push_back(Arc::clone(client));
         // Second chance: whoever has been used since the last look goes to the back once more.
@@ -39,6 +39,11 @@ pub(super) fn note(client: &Arc<Client>) {
             }
         }
     });
+}
+
+/// Lets go of those that have ended, and of what they still know.
+pub(super) fn forget_ended() {
+    WARM.with_borrow_mut(|warm| warm.retain(|client| !client.has_ended()));
 }
 
 /// The thread ends.

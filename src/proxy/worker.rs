@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::task::TaskTracker;
 
 use super::client::Client;
@@ -12,7 +13,7 @@ use super::gate::Gate;
 use super::listener::Acceptor;
 use super::listening::Listening;
 use super::reception::Reception;
-use super::{clock, pool, warm};
+use super::{access_log, clock, pool, terms, warm};
 
 /// What all workers are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,29 +60,33 @@ impl Worker {
         }
         pool::clear();
         warm::forget_all();
-        flush_log(&self.gate);
+        access_log::flush();
+        terms::forget();
         Ok(())
     }
 
     /// Moves the clock on and ends what has lasted too long. Rests while there is nothing to watch.
     async fn tick(&mut self, mut arrived: mpsc::UnboundedReceiver<Arc<Client>>) {
         let gate = Arc::clone(&self.gate);
-        let limits = &gate.settings.limits;
         let start = Instant::now();
-        let mut interval = tokio::time::interval(limits.tick());
-        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut changes = gate.terms.changes();
+        let mut interval = under_new_terms(&gate);
         let mut clients: Vec<Arc<Client>> = Vec::new();
         let mut is_open = true;
         let mut has_drained = false;
         loop {
             if clients.is_empty() && is_open {
-                match arrived.recv().await {
-                    Some(client) => {
-                        clock::set(millis_since(start));
-                        client.touch();
-                        clients.push(client);
+                tokio::select! {
+                    biased;
+                    _changed = changes.changed() => interval = under_new_terms(&gate),
+                    client = arrived.recv() => match client {
+                        Some(client) => {
+                            clock::set(millis_since(start));
+                            client.touch();
+                            clients.push(client);
+                        }
+                        None => is_open = false,
                     }
-                    None => is_open = false,
                 }
                 interval.reset();
             }
@@ -95,6 +100,11 @@ impl Worker {
                     clients.iter().for_each(|client| client.drain());
                     pool::clear();
                 }
+                _changed = changes.changed() => {
+                    interval = under_new_terms(&gate);
+                    // Those that rest let go of the old terms.
+                    clients.iter().for_each(|client| client.fold());
+                }
                 _now = interval.tick() => {
                     clock::set(millis_since(start));
                     while let Ok(client) = arrived.try_recv() {
@@ -104,22 +114,25 @@ impl Worker {
                         clients.push(client);
                     }
                     clients.retain(|client| {
-                        client.expire(limits);
+                        client.expire();
                         // Only we, and perhaps the list of the warm, still know it: its task has ended.
                         !client.has_ended()
                     });
-                    pool::age(limits);
-                    flush_log(&gate);
+                    pool::age(&gate.terms.get().settings.limits);
+                    access_log::flush();
                 }
             }
         }
     }
 }
 
-fn flush_log(gate: &Gate) {
-    if let Some(log) = &gate.settings.access_log {
-        log.flush();
-    }
+/// The tick under the terms of now. What was logged under others is written where they say, and nobody keeps them.
+fn under_new_terms(gate: &Gate) -> Interval {
+    access_log::flush();
+    warm::forget_ended();
+    let mut interval = tokio::time::interval(gate.terms.get().settings.limits.tick());
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }
 
 fn millis_since(start: Instant) -> u64 {

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod challenge;
+mod changes;
 mod exhaustion;
 mod faults;
 mod forwarding;
