@@ -1,24 +1,32 @@
 //! The sidecar: the only place that wires the parts together and spawns the top-level tasks.
 
+mod signals;
+mod succession;
+
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::address::Address;
+use crate::admin::caller::Caller;
+use crate::admin::client::ClientError;
 use crate::admin::server::AdminSocket;
 use crate::config::Config;
-use crate::engine::{Engine, Role, StartError};
+use crate::engine::{Engine, Origins, Role, StartError};
+use crate::inherited::Inherited;
 use crate::manager;
 use crate::metrics::{Metrics, MetricsServer};
 use crate::operations;
-use crate::proxy::Listener;
 use crate::report::Report;
 use crate::watch::ConfigWatch;
+pub use signals::Signals;
+use signals::Told;
+use succession::{Outcome, Taken};
 
 /// How long after a permanent door could not be opened it is tried again: nginx may start later than we do.
 const SETTLE_AGAIN: Duration = Duration::from_secs(60);
@@ -48,6 +56,15 @@ pub enum RunError {
         /// What the system said.
         source: io::Error,
     },
+    /// What was handed over is nothing to listen on.
+    #[error("a socket that was handed over in LISTEN_FDS can't be used: {0}")]
+    Inherited(io::Error),
+    /// The running sidecar can't be asked for its place.
+    #[error("the running sidecar can't be asked for its place: {0}")]
+    Predecessor(ClientError),
+    /// The running sidecar keeps its place.
+    #[error("the running sidecar keeps its place: {0}")]
+    Kept(Report),
     /// Signals can't be heard.
     #[error("signals can't be handled: {0}")]
     Signals(io::Error),
@@ -60,7 +77,7 @@ impl RunError {
             Self::Start(error) => error.next_step(),
             Self::Admin { source, path } if source.kind() == io::ErrorKind::AddrInUse => {
                 format!(
-                    "a sidecar runs already; stop it, or give this one its own `admin` instead of {path}"
+                    "a sidecar runs already; stop it, take its place with --take-over, or give this one its own `admin` instead of {path}"
                 )
             }
             Self::Admin { .. } => {
@@ -70,76 +87,93 @@ impl RunError {
             Self::Metrics { .. } => {
                 "choose another address for `metrics`, or leave the key out".into()
             }
+            Self::Inherited(_) => {
+                "hand over listening TCP or unix stream sockets, as a systemd socket unit with ListenStream does".into()
+            }
+            Self::Predecessor(_) => {
+                "look into its log; stop it, and start this one without --take-over".into()
+            }
+            Self::Kept(report) => report.next_step.clone(),
             Self::Signals(_) => "see that the system has file descriptors left".into(),
         };
         Report::new(self, next_step)
     }
 }
 
-/// What the process is told by signals.
-pub struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-    user: Signal,
+/// How a sidecar begins.
+#[derive(Debug)]
+pub struct Start {
+    /// The sockets that whoever starts us has handed over.
+    pub inherited: io::Result<Inherited>,
+    /// Whether the place of a running sidecar is taken.
+    pub take_over: bool,
 }
 
-/// What a running sidecar is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
-    /// SIGTERM, SIGINT
-    End,
-    /// SIGHUP: read the configuration again, and open the logs anew.
-    Reload,
-    /// SIGUSR1: open the logs anew.
-    Reopen,
-    /// The configuration's file has changed.
-    Changed,
+/// How a sidecar ends.
+enum End {
+    /// A signal says so.
+    Told,
+    /// Another serves in its place, and waits for what is held here.
+    Replaced(Taken),
 }
 
-impl Signals {
-    /// Begins to listen.
-    pub fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-            user: signal(SignalKind::user_defined1())?,
-        })
-    }
-
-    /// Resolves when the process shall end, whoever says so. A terminal that goes away says so, too.
-    pub async fn end(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-            _ = self.hang_up.recv() => {}
-        }
-    }
-
-    async fn told(&mut self) -> Told {
-        tokio::select! {
-            _ = self.terminate.recv() => Told::End,
-            _ = self.interrupt.recv() => Told::End,
-            _ = self.hang_up.recv() => Told::Reload,
-            _ = self.user.recv() => Told::Reopen,
-        }
-    }
-}
-
-/// Runs until a signal says otherwise.
-pub async fn run(config: Config) -> Result<(), RunError> {
+/// Runs until a signal or another sidecar says otherwise.
+pub async fn run(config: Config, start: Start) -> Result<(), RunError> {
     let mut signals = Signals::new().map_err(RunError::Signals)?;
     let (file, admin_path) = (config.file.clone(), config.admin.clone());
-    let admin = AdminSocket::bind(&admin_path).map_err(|source| RunError::Admin {
+    let mut origins = Origins {
+        inherited: start.inherited.map_err(RunError::Inherited)?,
+        bequest: None,
+    };
+    let predecessor = match start.take_over {
+        true => succession::ask(&admin_path).await?,
+        false => None,
+    };
+    let admin_failed = |source| RunError::Admin {
         path: admin_path.display().to_string(),
         source,
-    })?;
-    let metrics = config.metrics.as_ref().map(serve_metrics_at).transpose()?;
-    let engine = Engine::start(config, Role::Sidecar).await?;
+    };
+    // The old one keeps its own until we serve: if we don't come to that, nothing has changed.
+    let (admin, predecessor) = match predecessor {
+        None => {
+            let admin = AdminSocket::bind(&admin_path).map_err(admin_failed)?;
+            (Some(admin), None)
+        }
+        Some((predecessor, bequest)) => {
+            origins.bequest = Some(bequest);
+            (None, Some(predecessor))
+        }
+    };
+    let held = origins.bequest.as_ref().map(|left| left.held.clone());
+    let metrics = config
+        .metrics
+        .as_ref()
+        .map(|address| serve_metrics_at(address, &mut origins))
+        .transpose()?;
+    let engine = Engine::start_with(config, Role::Sidecar, origins).await?;
+    let admin = match admin {
+        Some(admin) => admin,
+        None => match AdminSocket::bind_instead(&admin_path) {
+            Ok(admin) => admin,
+            Err(source) => {
+                engine.yield_to_another().await;
+                return Err(admin_failed(source));
+            }
+        },
+    };
+    let (heirs, mut asking) = mpsc::channel(1);
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
-    tasks.spawn(admin.serve(Arc::clone(&engine), stop.clone()));
+    if let Some(predecessor) = predecessor {
+        // Nobody but it issues, opens or closes anything until it has let go.
+        predecessor.replace().await;
+        engine.hold_on(held.unwrap_or_default()).await;
+    }
+    tasks.spawn(
+        admin
+            .announcing(heirs)
+            .serve(Arc::clone(&engine), stop.clone()),
+    );
     tasks.spawn(settle(Arc::clone(&engine), stop.clone()));
     tasks.spawn(keep_right(Arc::clone(&engine), stop.clone()));
     tasks.spawn(manager::run(Arc::clone(&engine), stop.clone()));
@@ -148,17 +182,25 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     }
     tasks.close();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %file.display(), "sidedoor is running");
-    follow(&engine, &file, &mut signals).await;
-    tracing::info!("sidedoor is stopping");
+    let end = follow(&engine, &file, &mut signals, &mut asking).await;
     // First whoever works on something, since that closes doors; then the doors; then the proxy behind them.
     stop.cancel();
-    tasks.wait().await;
-    engine.stop().await;
+    match end {
+        End::Told => {
+            tracing::info!("sidedoor is stopping");
+            tasks.wait().await;
+            engine.stop().await;
+        }
+        End::Replaced(taken) => {
+            tasks.wait().await;
+            succession::leave(&engine, taken).await;
+        }
+    }
     Ok(())
 }
 
-fn serve_metrics_at(address: &Address) -> Result<MetricsServer, RunError> {
-    let listener = Listener::bind(address);
+fn serve_metrics_at(address: &Address, origins: &mut Origins) -> Result<MetricsServer, RunError> {
+    let listener = origins.listen(address);
     let server = listener.and_then(MetricsServer::new);
     server.map_err(|source| RunError::Metrics {
         address: address.clone(),
@@ -199,7 +241,9 @@ async fn keep_right(engine: Arc<Engine>, stop: CancellationToken) {
     loop {
         let changed = engine.changed();
         let pass = async {
+            let working = engine.work().await;
             operations::put_right(&engine).await;
+            drop(working);
             tokio::select! {
                 () = changed => {}
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
@@ -213,7 +257,12 @@ async fn keep_right(engine: Arc<Engine>, stop: CancellationToken) {
 }
 
 /// Takes over each new configuration until the process shall end.
-async fn follow(engine: &Arc<Engine>, file: &Path, signals: &mut Signals) {
+async fn follow(
+    engine: &Arc<Engine>,
+    file: &Path,
+    signals: &mut Signals,
+    asking: &mut mpsc::Receiver<Caller>,
+) -> End {
     let mut watch = match ConfigWatch::new(file) {
         Ok(watch) => Some(watch),
         Err(error) => {
@@ -234,9 +283,17 @@ async fn follow(engine: &Arc<Engine>, file: &Path, signals: &mut Signals) {
         let told = tokio::select! {
             told = signals.told() => told,
             () = changed => Told::Changed,
+            Some(heir) = asking.recv() => {
+                match succession::hand_over(engine, heir, signals).await {
+                    Outcome::Taken(taken) => return End::Replaced(taken),
+                    Outcome::End => return End::Told,
+                    Outcome::Kept => look = true,
+                }
+                continue;
+            }
         };
         match told {
-            Told::End => return,
+            Told::End => return End::Told,
             Told::Reopen => {
                 reopen_logs(engine);
                 continue;

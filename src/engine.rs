@@ -1,8 +1,9 @@
 //! The parts wired together: proxy, responder, doors, accounts. Lives as long as a sidecar, or as one command that works alone.
 
 mod binding;
+mod error;
+mod succession;
 
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use dashmap::DashMap;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use time::OffsetDateTime;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, RwLock};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
@@ -32,12 +33,11 @@ use crate::proxy::challenges::{Challenges, Presented};
 use crate::proxy::{Gate, Proxy};
 use crate::serving::{self, ServingError};
 use crate::store::{Store, StoreError};
+pub use binding::Origins;
 use binding::{Bound, bind};
+pub use error::StartError;
+pub use succession::{AtRest, Working};
 
-/// How long requests under way may take when we stop.
-const DRAIN_LIMIT: Duration = Duration::from_secs(30);
-/// How long nginx may take to be told of the last doors.
-const CONTROL_LIMIT: Duration = Duration::from_secs(60);
 /// A permanent door has no end; its lease says so, too.
 const PERMANENT: Duration = Duration::from_secs(0);
 
@@ -48,43 +48,6 @@ pub enum Role {
     Sidecar,
     /// Listens where it can, on a free local port if need be.
     Alone,
-}
-
-/// Why the parts don't run.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The state directory is not to be used.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// An address is not to be had.
-    #[error("{address} can't be listened on: {source}")]
-    Bind {
-        /// The address.
-        address: Address,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Threads or sockets are not to be had.
-    #[error("the proxy can't be started: {0}")]
-    Proxy(io::Error),
-    /// The data path can't be as the configuration wants it.
-    #[error(transparent)]
-    Serving(#[from] ServingError),
-}
-
-impl StartError {
-    /// What to do about it, in one sentence.
-    pub fn next_step(&self) -> String {
-        match self {
-            Self::Store(error) => error.next_step(),
-            Self::Bind { source, address } if source.kind() == io::ErrorKind::AddrInUse => {
-                format!("find what listens on {address} with `ss -ltnp`, stop it, or choose another address for `listen`")
-            }
-            Self::Bind { .. } => "choose another address for `listen`, or let the user who runs sidedoor use this one".into(),
-            Self::Serving(error) => error.next_step(),
-            Self::Proxy(_) => "see that the system has threads and file descriptors left".into(),
-        }
-    }
 }
 
 /// A door that was opened by hand.
@@ -108,6 +71,10 @@ pub struct Engine {
     pub in_flight: DashMap<AppName, Step>,
     /// Permanent doors, each with the app as it was when it was opened.
     permanent: Mutex<Vec<(App, Arc<OpenDoor>)>>,
+    /// Where we listen, metrics included, whatever the configuration has become since.
+    listening: Vec<Address>,
+    /// Shared by all who work on certificates and doors; taken alone by who hands over.
+    working: Arc<RwLock<()>>,
     gate: Arc<Gate>,
     proxy: Mutex<Option<Proxy>>,
     control: Mutex<Option<JoinHandle<()>>>,
@@ -119,12 +86,27 @@ pub struct Engine {
 impl Engine {
     /// Binds and starts.
     pub async fn start(config: Config, role: Role) -> Result<Arc<Self>, StartError> {
+        Self::start_with(config, role, Origins::default()).await
+    }
+
+    /// The same, with what is there already.
+    pub async fn start_with(
+        config: Config,
+        role: Role,
+        mut origins: Origins,
+    ) -> Result<Arc<Self>, StartError> {
         let store = Store::open(&config.state_dir)?.shared_with(config.group.as_ref())?;
         let Bound {
             listeners,
             doors_lead_to,
-        } = bind(&config, role).await?;
+        } = bind(&config, role, &mut origins).await?;
+        let mut listening: Vec<_> = config.metrics.iter().cloned().collect();
+        listening.extend(listeners.iter().map(|listener| listener.address().clone()));
         let challenges = Arc::new(Challenges::default());
+        // Before anybody is accepted, who may ask for one of them.
+        let tokens = origins.bequest.iter().flat_map(|left| &left.tokens);
+        let tokens = tokens.map(|answer| (answer.token().clone(), challenges.present(answer)));
+        let tokens = tokens.collect();
         let gate = Gate::new(
             Arc::clone(&challenges),
             serving::routes(&config)?,
@@ -165,9 +147,11 @@ impl Engine {
             config: ArcSwap::from_pointee(config),
             parts,
             held: DashMap::new(),
-            tokens: DashMap::new(),
+            tokens,
             in_flight: DashMap::new(),
             permanent: Mutex::default(),
+            listening,
+            working: Arc::default(),
             gate,
             proxy: Mutex::new(Some(proxy)),
             control: Mutex::new(Some(serving)),
@@ -424,38 +408,6 @@ impl Engine {
         let closing = held.door.close();
         self.released.notify_waiters();
         Some(closing)
-    }
-
-    /// Closes the doors, finishes what is in flight, and ends.
-    pub async fn stop(self: Arc<Self>) {
-        self.held.clear();
-        self.permanent
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
-        self.tokens.clear();
-        let control = self
-            .control
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let proxy = self
-            .proxy
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        self.parts.control.finish();
-        if let Some(control) = control
-            && tokio::time::timeout(CONTROL_LIMIT, control).await.is_err()
-        {
-            tracing::error!(
-                "nginx could not be told of the last doors in time; the next start will"
-            );
-        }
-        // Only now: until nginx has let go of the doors, requests come through them.
-        if let Some(proxy) = proxy {
-            proxy.drain(DRAIN_LIMIT).await;
-        }
     }
 }
 

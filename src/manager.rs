@@ -95,9 +95,21 @@ pub async fn run(engine: Arc<Engine>, stop: CancellationToken) {
         }
         let ahead = (engine.reload_took() * AHEAD_PER_RELOAD).min(AHEAD_AT_MOST);
         let due = agendas.due(now, ahead);
+        let working = match due.is_empty() {
+            true => None,
+            // All at once, since those of one convoy wait for each other.
+            false => tokio::select! {
+                working = engine.work() => Some(Arc::new(working)),
+                () = stop.cancelled() => break,
+            },
+        };
         for (name, seat) in due.iter().zip(Seat::convoy(due.len())) {
             let attempt = one(Arc::clone(&engine), name.clone(), seat, ahead);
-            let task = tasks.spawn(attempt);
+            let working = working.clone();
+            let task = tasks.spawn(async move {
+                attempt.await;
+                drop(working);
+            });
             agendas.under_way.insert(task.id(), name.clone());
         }
         let pause = (agendas.next(now).min(look_at) - now).max(Duration::ZERO);

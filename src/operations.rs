@@ -97,6 +97,10 @@ pub async fn perform(
         Request::Account { act, directory } => {
             account::account(engine, act, directory.as_deref()).await
         }
+        Request::TakeOver | Request::Taken => Err(Report::new(
+            "who answers here is a command that keeps a door open, and no sidecar",
+            "end that command, then start the sidecar",
+        )),
     }
 }
 

@@ -3,8 +3,9 @@
 use std::io;
 use std::path::Path;
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::protocol::{Message, Reply, Request};
 use crate::progress::Note;
@@ -57,15 +58,42 @@ impl Client {
     pub async fn ask(
         self,
         request: &Request,
-        mut note: impl FnMut(Note),
+        note: impl FnMut(Note),
     ) -> Result<Result<Reply, Report>, ClientError> {
-        let broken = |error: io::Error| ClientError::BrokenOff(error.to_string());
-        let (reading, mut writing) = self.stream.into_split();
+        let mut conversation = self.begin();
+        conversation.say(request).await?;
+        conversation.end(note).await
+    }
+
+    pub(super) fn begin(self) -> Conversation {
+        let (reading, writing) = self.stream.into_split();
+        Conversation {
+            lines: BufReader::new(reading).lines(),
+            writing,
+        }
+    }
+}
+
+/// Requests out, messages in, a line each.
+#[derive(Debug)]
+pub(super) struct Conversation {
+    lines: Lines<BufReader<OwnedReadHalf>>,
+    writing: OwnedWriteHalf,
+}
+
+impl Conversation {
+    pub(super) async fn say(&mut self, request: &Request) -> Result<(), ClientError> {
         let mut line = serde_json::to_vec(request).map_err(|error| broken(error.into()))?;
         line.push(b'\n');
-        writing.write_all(&line).await.map_err(broken)?;
-        let mut lines = BufReader::new(reading).lines();
-        while let Some(line) = lines.next_line().await.map_err(broken)? {
+        self.writing.write_all(&line).await.map_err(broken)
+    }
+
+    /// What came of what was said; notes on the way are passed on.
+    pub(super) async fn end(
+        &mut self,
+        mut note: impl FnMut(Note),
+    ) -> Result<Result<Reply, Report>, ClientError> {
+        while let Some(line) = self.lines.next_line().await.map_err(broken)? {
             match serde_json::from_str(&line).map_err(|error| broken(error.into()))? {
                 Message::Note(told) => note(told),
                 Message::Reply(reply) => return Ok(Ok(*reply)),
@@ -74,4 +102,8 @@ impl Client {
         }
         Err(ClientError::BrokenOff("it ended without an answer".into()))
     }
+}
+
+fn broken(error: io::Error) -> ClientError {
+    ClientError::BrokenOff(error.to_string())
 }

@@ -5,6 +5,7 @@ use time::OffsetDateTime;
 
 use super::account::{AccountAct, AccountStatus};
 use crate::acme::RevocationReason;
+use crate::address::Address;
 use crate::challenge::{KeyAuthorization, Token};
 use crate::identifier::{AppName, Identifier};
 use crate::progress::Note;
@@ -89,6 +90,31 @@ pub enum Request {
         /// At which CA; the configuration's first where nothing is given.
         directory: Option<String>,
     },
+    /// The place of the sidecar itself, for a new one. It is kept until the new one says [`Request::Taken`].
+    TakeOver,
+    /// The new sidecar serves: the old one may go.
+    Taken,
+}
+
+/// What an old sidecar leaves to the new one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bequest {
+    /// Where it listens, and goes on listening until the new one does.
+    pub listening: Vec<Address>,
+    /// The tokens that were added by hand.
+    pub tokens: Vec<KeyAuthorization>,
+    /// The doors that were opened by hand.
+    pub held: Vec<HeldDoor>,
+}
+
+/// A door that was opened by hand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldDoor {
+    /// Whose.
+    pub app: AppName,
+    /// Until when.
+    #[serde(with = "time::serde::rfc3339")]
+    pub until: OffsetDateTime,
 }
 
 /// How one certificate fared.
@@ -234,6 +260,8 @@ pub enum Reply {
         /// How it stands.
         account: AccountStatus,
     },
+    /// What the new sidecar is left.
+    Bequest(Bequest),
     /// Nothing more to say.
     Done,
 }

@@ -6,21 +6,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::caller::Caller;
 use super::protocol::{Message, Request};
 use crate::engine::Engine;
 use crate::files;
 use crate::operations;
 use crate::report::Report;
 
-/// A request is a line of a few hundred bytes; thousands of names still fit.
-const LONGEST_REQUEST: u64 = 1024 * 1024;
 /// Whoever connects says at once what is wanted.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 
@@ -30,6 +27,7 @@ pub struct AdminSocket {
     path: PathBuf,
     /// Tells our socket from one that another process has put in its place.
     inode: u64,
+    heirs: Option<mpsc::Sender<Caller>>,
 }
 
 impl AdminSocket {
@@ -50,6 +48,11 @@ impl AdminSocket {
                 Err(_) => files::discard(path)?,
             }
         }
+        Self::bind_instead(path)
+    }
+
+    /// The same, in the place of a living one, which nobody finds any more then.
+    pub fn bind_instead(path: &Path) -> io::Result<Self> {
         // Bound under another name first, so that nobody connects before the mode is set.
         let unfinished = files::temporary(path);
         files::discard(&unfinished)?;
@@ -61,7 +64,15 @@ impl AdminSocket {
             listener,
             path: path.to_owned(),
             inode,
+            heirs: None,
         })
+    }
+
+    /// Passes on those who want to take over.
+    #[must_use]
+    pub fn announcing(mut self, heirs: mpsc::Sender<Caller>) -> Self {
+        self.heirs = Some(heirs);
+        self
     }
 
     /// Answers requests until told to stop; then those under way are let go, which closes their doors.
@@ -88,9 +99,10 @@ impl AdminSocket {
             match accepted {
                 Ok((stream, _)) => {
                     let (engine, ending) = (Arc::clone(&engine), ending.clone());
+                    let heirs = self.heirs.clone();
                     tasks.spawn(async move {
                         tokio::select! {
-                            () = answer(stream, engine) => {}
+                            () = answer(stream, engine, heirs) => {}
                             () = ending.cancelled() => {}
                         }
                     });
@@ -115,24 +127,31 @@ impl Drop for AdminSocket {
 }
 
 /// One connection: one request, its notes, its end. If whoever asked goes away, the work is let go.
-async fn answer(stream: UnixStream, engine: Arc<Engine>) {
-    let (reading, mut writing) = stream.into_split();
-    let mut reading = BufReader::new(reading.take(LONGEST_REQUEST));
-    let mut line = String::new();
-    let read = tokio::time::timeout(REQUEST_LIMIT, reading.read_line(&mut line)).await;
-    if !matches!(read, Ok(Ok(length)) if length > 0) {
-        return;
-    }
-    let request = match serde_json::from_str::<Request>(&line) {
-        Ok(request) => request,
-        Err(error) => {
+async fn answer(stream: UnixStream, engine: Arc<Engine>, heirs: Option<mpsc::Sender<Caller>>) {
+    let mut caller = Caller::new(stream);
+    let request = match caller.request(REQUEST_LIMIT).await {
+        None => return,
+        Some(Ok(request)) => request,
+        Some(Err(error)) => {
             let report = Report::new(
                 format!("the sidecar doesn't understand the request: {error}"),
                 "use a `sidedoor` of the same version as the sidecar's",
             );
-            let _ = write(&mut writing, &Message::Failed(report)).await;
+            let _ = caller.tell(&Message::Failed(report)).await;
             return;
         }
+    };
+    if let (Request::TakeOver, Some(heirs)) = (&request, heirs) {
+        let _stopping_already = heirs.send(caller).await;
+        return;
+    }
+    let Some(_working) = engine.try_work() else {
+        let report = Report::new(
+            "the sidecar is handing over to a new one",
+            "ask again in a moment",
+        );
+        let _ = caller.tell(&Message::Failed(report)).await;
+        return;
     };
     let (notes, mut told) = mpsc::unbounded_channel();
     let work = operations::perform(
@@ -145,16 +164,16 @@ async fn answer(stream: UnixStream, engine: Arc<Engine>) {
         tokio::select! {
             biased;
             Some(note) = told.recv() => {
-                if write(&mut writing, &Message::Note(note)).await.is_err() {
+                if caller.tell(&Message::Note(note)).await.is_err() {
                     return;
                 }
             }
             end = &mut work => break end,
-            () = gone(&mut reading) => return,
+            () = caller.gone() => return,
         }
     };
     while let Ok(note) = told.try_recv() {
-        if write(&mut writing, &Message::Note(note)).await.is_err() {
+        if caller.tell(&Message::Note(note)).await.is_err() {
             return;
         }
     }
@@ -162,23 +181,5 @@ async fn answer(stream: UnixStream, engine: Arc<Engine>) {
         Ok(reply) => Message::Reply(Box::new(reply)),
         Err(report) => Message::Failed(report),
     };
-    let _ = write(&mut writing, &message).await;
-}
-
-/// Resolves when the other end has closed the connection.
-async fn gone(reading: &mut BufReader<tokio::io::Take<OwnedReadHalf>>) {
-    let mut byte = [0];
-    while reading
-        .get_mut()
-        .get_mut()
-        .read(&mut byte)
-        .await
-        .is_ok_and(|length| length > 0)
-    {}
-}
-
-async fn write(writing: &mut OwnedWriteHalf, message: &Message) -> io::Result<()> {
-    let mut line = serde_json::to_vec(message)?;
-    line.push(b'\n');
-    writing.write_all(&line).await
+    let _ = caller.tell(&message).await;
 }

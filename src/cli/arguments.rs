@@ -57,7 +57,11 @@ struct Everywhere {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the sidecar: proxy, responder, doors, admin socket
-    Run,
+    Run {
+        /// Take the place of the sidecar that runs, without a request refused or lost; it finishes what it has and ends
+        #[arg(long)]
+        take_over: bool,
+    },
     /// Get one certificate now; through the running sidecar if there is one, else all by itself
     Issue {
         /// The app whose names it is for; where there is only one, that one unless given
@@ -198,7 +202,10 @@ enum ConfigCommand {
 /// What is wanted.
 pub(super) enum Meaning {
     /// The sidecar.
-    Run,
+    Run {
+        /// In the place of one that runs.
+        take_over: bool,
+    },
     /// A check of the configuration.
     CheckConfig,
     /// The whole configuration.
@@ -233,7 +240,7 @@ impl Arguments {
     /// A command tells its own story; the log would tell it twice.
     pub(super) fn log_level(&self) -> Level {
         let tells_itself =
-            !matches!(self.command, Command::Run) && self.log_format() == LogFormat::Text;
+            !matches!(self.command, Command::Run { .. }) && self.log_format() == LogFormat::Text;
         match (self.everywhere.quiet, tells_itself, self.everywhere.verbose) {
             (false, true, 0 | 1) => Level::Silent,
             (true, ..) => Level::Quiet,
@@ -273,7 +280,11 @@ impl Arguments {
 
     pub(super) fn meaning(&self) -> Result<Meaning, Report> {
         Ok(Meaning::Ask(match &self.command {
-            Command::Run => return Ok(Meaning::Run),
+            Command::Run { take_over } => {
+                return Ok(Meaning::Run {
+                    take_over: *take_over,
+                });
+            }
             Command::Config { command } => {
                 return Ok(match command {
                     ConfigCommand::Check => Meaning::CheckConfig,

@@ -6,6 +6,7 @@ mod confirm;
 mod imported;
 mod output;
 
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -16,8 +17,9 @@ use crate::admin::client::{Client, ClientError};
 use crate::admin::protocol::{Fared, Rehearsal, Reply, Request};
 use crate::check;
 use crate::config::{Config, ConfigError};
-use crate::daemon::{self, Signals};
+use crate::daemon::{self, Signals, Start};
 use crate::import::{self, ImportError, Imported};
+use crate::inherited::Inherited;
 use crate::jobs;
 use crate::nginx::survey::Surveyor;
 use crate::report::Report;
@@ -68,13 +70,15 @@ pub fn main() -> ExitCode {
         }
     };
     forbid_core_dumps();
+    // Before there are threads, since it takes its names from the environment.
+    let inherited = Inherited::take();
     telemetry::start(arguments.log_format(), arguments.log_level());
     match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
     {
-        Ok(runtime) => runtime.block_on(execute(&arguments)).into(),
+        Ok(runtime) => runtime.block_on(execute(&arguments, inherited)).into(),
         Err(error) => {
             eprintln!("error: the system has no threads left: {error}");
             Exit::Failed.into()
@@ -93,7 +97,7 @@ fn forbid_core_dumps() {
     }
 }
 
-async fn execute(arguments: &Arguments) -> Exit {
+async fn execute(arguments: &Arguments, inherited: io::Result<Inherited>) -> Exit {
     let output = Output::new(arguments);
     let meaning = match arguments.meaning() {
         Ok(meaning) => meaning,
@@ -122,13 +126,19 @@ async fn execute(arguments: &Arguments) -> Exit {
         return Exit::Usage;
     }
     match meaning {
-        Meaning::Run => match daemon::run(config).await {
-            Ok(()) => Exit::Done,
-            Err(error) => {
-                output.failure(&error.report());
-                Exit::Failed
+        Meaning::Run { take_over } => {
+            let start = Start {
+                inherited,
+                take_over,
+            };
+            match daemon::run(config, start).await {
+                Ok(()) => Exit::Done,
+                Err(error) => {
+                    output.failure(&error.report());
+                    Exit::Failed
+                }
             }
-        },
+        }
         Meaning::CheckConfig => {
             output.config_is_good(&config);
             Exit::Done

@@ -240,7 +240,7 @@ impl Output {
                     .iter()
                     .for_each(|line| self.say(line));
             }
-            Reply::Done => {}
+            Reply::Bequest(_) | Reply::Done => {}
         }
     }
 

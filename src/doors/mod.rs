@@ -333,6 +333,16 @@ impl OpenDoor {
             }
         }
     }
+
+    /// Lets go of the door and leaves it standing, for another process that is about to hold it.
+    pub fn leave_standing(self: Arc<Self>) {
+        if let Some(mut open) = Arc::into_inner(self)
+            && let Some(standing) = &mut open.standing
+        {
+            // Without a lock there is nothing to take down.
+            standing.lock.take();
+        }
+    }
 }
 
 /// What nginx has been told of a door that was taken away.

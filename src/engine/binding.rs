@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::{Role, StartError};
 use crate::address::Address;
+use crate::admin::protocol::Bequest;
 use crate::config::Config;
+use crate::inherited::Inherited;
 use crate::proxy::Listener;
 
 /// How long a sidecar waits for an address that a lone command still holds.
@@ -18,10 +20,40 @@ pub(super) struct Bound {
     pub(super) doors_lead_to: Address,
 }
 
-pub(super) async fn bind(config: &Config, role: Role) -> Result<Bound, StartError> {
+/// What is there before we bind anything.
+#[derive(Debug, Default)]
+pub struct Origins {
+    /// Sockets of whoever starts us.
+    pub inherited: Inherited,
+    /// What the sidecar leaves us whose place we take.
+    pub bequest: Option<Bequest>,
+}
+
+impl Origins {
+    /// The socket that is there already, or one beside that of the sidecar whose place we take, or one that nobody else has.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn listen(&mut self, address: &Address) -> io::Result<Listener> {
+        if let Some(listener) = self.inherited.take_at(address) {
+            return Ok(listener);
+        }
+        let is_left = |left: &Bequest| left.listening.contains(address);
+        match self.bequest.as_ref().is_some_and(is_left) {
+            true => Listener::bind_beside(address),
+            false => Listener::bind(address),
+        }
+    }
+}
+
+pub(super) async fn bind(
+    config: &Config,
+    role: Role,
+    origins: &mut Origins,
+) -> Result<Bound, StartError> {
     match role {
         Role::Alone => bind_one(config),
-        Role::Sidecar => bind_all(config).await,
+        Role::Sidecar => bind_all(config, origins).await,
     }
 }
 
@@ -54,14 +86,18 @@ fn bind_one(config: &Config) -> Result<Bound, StartError> {
     })
 }
 
-async fn bind_all(config: &Config) -> Result<Bound, StartError> {
+async fn bind_all(config: &Config, origins: &mut Origins) -> Result<Bound, StartError> {
     let mut listeners = Vec::new();
     for listen in &config.listen {
-        let listener = bind_patiently(&listen.address).await?;
+        let listener = bind_patiently(&listen.address, origins).await?;
         listeners.push(match config.is_introduced(listen) {
             true => listener.with_proxy_protocol(),
             false => listener,
         });
+    }
+    if let Some(address) = origins.inherited.unclaimed() {
+        let address = address.clone();
+        return Err(StartError::Unclaimed { address });
     }
     // Where every address asks for the PROXY protocol, the configuration has no door.
     let door = config.plain_listen().unwrap_or_default();
@@ -71,10 +107,10 @@ async fn bind_all(config: &Config) -> Result<Bound, StartError> {
     })
 }
 
-async fn bind_patiently(address: &Address) -> Result<Listener, StartError> {
+async fn bind_patiently(address: &Address, origins: &mut Origins) -> Result<Listener, StartError> {
     let start = tokio::time::Instant::now();
     loop {
-        match Listener::bind(address) {
+        match origins.listen(address) {
             // A lone `sidedoor issue` may hold it for a few seconds.
             Err(error)
                 if error.kind() == io::ErrorKind::AddrInUse && start.elapsed() < BIND_PATIENCE =>

@@ -89,7 +89,7 @@ impl Challenges {
             answers.insert(token.clone(), Arc::clone(&answer));
         });
         Presented {
-            token,
+            key_authorization: key_authorization.clone(),
             answer,
             challenges: Arc::clone(self),
         }
@@ -114,7 +114,7 @@ impl Challenges {
 #[derive(Debug)]
 #[must_use = "the token is no longer answered once this is dropped"]
 pub struct Presented {
-    token: Token,
+    key_authorization: KeyAuthorization,
     answer: Arc<Answer>,
     challenges: Arc<Challenges>,
 }
@@ -122,7 +122,12 @@ pub struct Presented {
 impl Presented {
     /// The token.
     pub fn token(&self) -> &Token {
-        &self.token
+        self.key_authorization.token()
+    }
+
+    /// What it is answered with.
+    pub fn key_authorization(&self) -> &KeyAuthorization {
+        &self.key_authorization
     }
 
     /// The visits so far, at most the first few dozen.
@@ -138,13 +143,14 @@ impl Presented {
 
 impl Drop for Presented {
     fn drop(&mut self) {
+        let token = self.key_authorization.token();
         self.challenges.change(|answers| {
             // Whoever presented the same token after us keeps it.
             if answers
-                .get(&self.token)
+                .get(token)
                 .is_some_and(|answer| Arc::ptr_eq(answer, &self.answer))
             {
-                answers.remove(&self.token);
+                answers.remove(token);
             }
         });
     }

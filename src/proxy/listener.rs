@@ -12,6 +12,7 @@ use std::path::Path;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::address::Address;
+use crate::files;
 
 /// The kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4_096;
@@ -43,6 +44,7 @@ impl Listener {
     }
 
     /// Binds beside another process of the same user that listens on the same TCP port, so as to take over from it while it drains.
+    /// A unix socket is put in the place of the other's, which keeps those who have connected already.
     ///
     /// # Errors
     /// Whatever the kernel says; `AddrInUse` also if the other process has not opened its port to others.
@@ -56,6 +58,8 @@ impl Listener {
     /// If its address can't be told, or is of no kind that we serve.
     pub fn inherited(socket: std::os::fd::OwnedFd) -> io::Result<Self> {
         let socket = Socket::from(socket);
+        // It is nothing for nginx or a hook that we start.
+        socket.set_cloexec(true)?;
         let local = socket.local_addr()?;
         let address = match (local.as_socket(), local.as_pathname()) {
             (Some(address), _) => Address::Tcp(address),
@@ -99,7 +103,10 @@ impl Listener {
                 })
             }
             Address::Unix(path) => Ok(Self {
-                socket: unix(path)?,
+                socket: match sharing {
+                    Sharing::WithNobody => unix(path)?,
+                    Sharing::WithOurUser => unix_instead(path)?,
+                },
                 address: address.clone(),
                 proxy_protocol: false,
             }),
@@ -194,6 +201,15 @@ fn unix(path: &Path) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// Bound under another name first: at no moment is there nobody at this one.
+fn unix_instead(path: &Path) -> io::Result<Socket> {
+    let unfinished = files::temporary(path);
+    files::discard(&unfinished)?;
+    let socket = unix(&unfinished)?;
+    std::fs::rename(&unfinished, path)?;
+    Ok(socket)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,6 +255,24 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         drop(first);
         Listener::bind(&address).unwrap();
+    }
+
+    #[test]
+    fn a_unix_socket_is_put_in_the_place_of_another_and_nobody_is_lost() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("http.sock");
+        let address = Address::Unix(path.clone());
+        let old = Listener::bind(&address).unwrap();
+        let _early = UnixStream::connect(&path).unwrap();
+        let new = Listener::bind_beside(&address).unwrap();
+        let _late = UnixStream::connect(&path).unwrap();
+        assert_eq!(*new.address(), address);
+        for listener in [old, new] {
+            listener.socket.set_nonblocking(true).unwrap();
+            listener.socket.accept().unwrap();
+            let nobody_else = listener.socket.accept().unwrap_err();
+            assert_eq!(nobody_else.kind(), io::ErrorKind::WouldBlock);
+        }
     }
 
     #[test]

@@ -32,6 +32,11 @@ pub struct Process {
 impl Process {
     /// Starts a command whose output, both kinds, goes to the file `log`.
     pub fn start(command: &Command, log: &Path) -> Self {
+        Self::start_with(command, log, Stdio::null())
+    }
+
+    /// The same, with a standard input.
+    pub fn start_with(command: &Command, log: &Path, input: Stdio) -> Self {
         let name = Path::new(command.get_program())
             .file_name()
             .unwrap_or_default()
@@ -39,7 +44,7 @@ impl Process {
             .into_owned();
         let output = File::create(log).unwrap();
         let child = ending_with_us(command)
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(output.try_clone().unwrap())
             .stderr(output)
             .process_group(0)
@@ -55,6 +60,11 @@ impl Process {
     /// The process id, which is also its group's.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Where it writes.
+    pub fn log(&self) -> PathBuf {
+        self.log.clone()
     }
 
     /// What it has written so far.

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -49,7 +50,7 @@ impl Sidedoor {
             directory: TempDir::with_prefix("sidedoor-").unwrap(),
             program: program(),
             listen: free_port(),
-            resolver: pebble.resolver(),
+            resolver: format!("resolver = [{:?}]", pebble.resolver()),
             nginx: vec![
                 ("test", nginx.test_command()),
                 ("reload", nginx.reload_command()),
@@ -65,6 +66,30 @@ impl Sidedoor {
             apps: Vec::new(),
         }
         .written()
+    }
+
+    /// With nothing around it but apps: an nginx that takes everything, and no CA. The data path alone is looked at.
+    pub fn alone() -> Self {
+        let directory = TempDir::with_prefix("sidedoor-").unwrap();
+        let takes_everything = || vec!["true".to_owned()];
+        Self {
+            doors: directory.path().join("doors"),
+            directory,
+            program: program(),
+            listen: free_port(),
+            resolver: String::new(),
+            top: Vec::new(),
+            nginx: vec![("test", takes_everything()), ("reload", takes_everything())],
+            acme: Vec::new(),
+            apps: Vec::new(),
+        }
+        .written()
+    }
+
+    /// With these lines instead of further ones that were there before the tables.
+    pub fn with(mut self, lines: &[&str]) -> Self {
+        self.top = lines.iter().map(|line| (*line).to_owned()).collect();
+        self.written()
     }
 
     /// With an app, whose door opens in its own directory below nginx's doors.
@@ -200,6 +225,50 @@ impl Sidedoor {
         running
     }
 
+    /// A sidecar that takes the place of the one that runs, with a further line in its configuration.
+    pub fn taking_over_with(&self, line: &str) -> Command {
+        let text = fs::read_to_string(self.configuration()).unwrap();
+        let file = self.directory.path().join("changed.toml");
+        fs::write(&file, format!("{line}\n{text}")).unwrap();
+        let mut command = Command::new(&self.program);
+        command
+            .arg("--config")
+            .arg(file)
+            .args(["run", "--take-over"]);
+        command
+    }
+
+    /// A new sidecar in the place of the one that runs; returns once it is the one that takes orders.
+    pub fn take_over(&self) -> Running {
+        let mut running = self.start(["run", "-v", "--take-over"]);
+        let process = &mut running.process;
+        let log = process.log();
+        let serves = || {
+            let said = fs::read_to_string(&log).unwrap_or_default();
+            said.contains("sidedoor is running").then_some(())
+        };
+        process
+            .ready(serves)
+            .unwrap_or_else(|refusal| panic!("{refusal}"));
+        running
+    }
+
+    /// Starts a sidecar as systemd's socket activation does: it is handed this socket.
+    pub fn activated(&self, socket: &std::net::TcpListener) -> Running {
+        let mut command = Command::new("sh");
+        // The socket arrives as standard input, and is passed on as the first that is handed over.
+        command
+            .arg("-c")
+            .arg("exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\"")
+            .arg("sh")
+            .arg(&self.program)
+            .arg("--config")
+            .arg(self.configuration())
+            .args(["run", "-v"]);
+        let handed = Stdio::from(OwnedFd::from(socket.try_clone().unwrap()));
+        self.start_with(&command, handed)
+    }
+
     /// The same state and apps, but with an admin socket of its own: a process that doesn't find the others.
     pub fn with_another_admin(&self) -> Command {
         let text = fs::read_to_string(self.configuration()).unwrap();
@@ -223,10 +292,14 @@ impl Sidedoor {
 
     /// Starts a command as it is, which goes on in the background.
     pub fn start_command(&self, command: &Command) -> Running {
+        self.start_with(command, Stdio::null())
+    }
+
+    fn start_with(&self, command: &Command, input: Stdio) -> Running {
         let log = tempfile::NamedTempFile::new_in(self.directory.path()).unwrap();
         let (_, log) = log.keep().unwrap();
         Running {
-            process: Process::start(command, &log),
+            process: Process::start_with(command, &log, input),
         }
     }
 
@@ -242,10 +315,15 @@ impl Sidedoor {
 
     /// Writes the configuration anew.
     fn write(&self) {
+        let listen = format!("listen = [\"127.0.0.1:{}\"]", self.listen);
+        let says_where = |line: &String| line.starts_with("listen");
+        let listen = match self.top.iter().any(says_where) {
+            true => "",
+            false => &listen,
+        };
         let mut text = format!(
-            "state_dir = {:?}\nlisten = [\"127.0.0.1:{}\"]\nresolver = [{:?}]\nadmin = \"unix:{}\"\n{}\n\n[acme]\n{}\n\n[nginx]\n",
+            "state_dir = {:?}\n{listen}\n{}\nadmin = \"unix:{}\"\n{}\n\n[acme]\n{}\n\n[nginx]\n",
             self.state(),
-            self.listen,
             self.resolver,
             self.admin().display(),
             self.top.join("\n"),
@@ -295,6 +373,11 @@ impl Running {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
     }
 
     /// What it has logged so far.
