@@ -188,7 +188,12 @@ async fn finish(mut socket: Socket, client: &Arc<Client>) {
         return tunnel(socket, link, client).await;
     }
     if let Some(status) = socket.refused() {
-        refuse(&mut socket, client, Refusal::of_head(status)).await;
+        let refusal = match Refusal::of_head(status) {
+            // Not even its first line fits.
+            Refusal::HeaderTooLarge if !socket.has_line_ahead() => Refusal::TargetTooLong,
+            refusal => refusal,
+        };
+        refuse(&mut socket, client, refusal).await;
     } else if client.has_unread() && client.phase() != Phase::Lingering {
         // hyper doesn't close what might have been upgraded.
         let closed = poll_fn(|cx| Pin::new(&mut socket).poll_shutdown(cx));

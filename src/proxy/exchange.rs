@@ -75,6 +75,17 @@ pub(super) enum ExchangeError {
     Malformed(#[from] answer_head::Malformed),
 }
 
+impl ExchangeError {
+    /// Whether it speaks against the upstream. That it closes a connection that has rested is its good right.
+    pub(super) fn is_upstreams_fault(&self, is_fresh: bool) -> bool {
+        match self {
+            Self::Client(_) | Self::TooLarge | Self::Expired { by_client: true } => false,
+            Self::Closed(_) => is_fresh,
+            Self::BrokenOff(_) | Self::Malformed(_) | Self::Expired { by_client: false } => true,
+        }
+    }
+}
+
 impl Exchange {
     /// Begins; the request's head stands in the link's `out`.
     pub(super) fn new(

@@ -86,11 +86,11 @@ impl Journey<'_> {
     async fn answer(&self, body: Option<Incoming>) -> Result<(Exchange, AnswerHead), Refusal> {
         let may_repeat = body.is_none() && self.parts.method.is_idempotent();
         let (link, is_fresh) = self.link(true).await?;
-        match self.attempt(link, body).await {
+        match self.attempt(link, is_fresh, body).await {
             Err(ExchangeError::Closed(_)) if may_repeat && !is_fresh => {
                 self.client.gate.meter.retries.count();
                 let (link, _) = self.link(false).await?;
-                self.attempt(link, None).await
+                self.attempt(link, true, None).await
             }
             answer => answer,
         }
@@ -109,7 +109,6 @@ impl Journey<'_> {
             }
             match peer.connect(self.settings.limits.connect_time).await {
                 Ok(stream) => {
-                    peer.succeeded();
                     self.client.gate.meter.connects.count();
                     return Ok((Box::new(Link::new(stream, Arc::clone(peer))), true));
                 }
@@ -134,6 +133,7 @@ impl Journey<'_> {
     async fn attempt(
         &self,
         mut link: Box<Link>,
+        is_fresh: bool,
         body: Option<Incoming>,
     ) -> Result<(Exchange, AnswerHead), ExchangeError> {
         let client = self.client;
@@ -184,8 +184,14 @@ impl Journey<'_> {
             }
             head
         })
-        .await?;
-        Ok((exchange, head))
+        .await;
+        let peer = &exchange.link.peer;
+        match &head {
+            Ok(_) => peer.succeeded(),
+            Err(error) if error.is_upstreams_fault(is_fresh) => peer.failed(),
+            Err(_) => {}
+        }
+        Ok((exchange, head?))
     }
 
     fn refusal(&self, error: &ExchangeError) -> Refusal {

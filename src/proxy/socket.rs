@@ -45,6 +45,13 @@ impl Socket {
         self.again = Some(Box::new(bytes));
     }
 
+    /// Whether the end of a line is among what was put back.
+    pub(super) fn has_line_ahead(&self) -> bool {
+        self.again
+            .as_ref()
+            .is_some_and(|again| again.trim_ascii_start().contains(&b'\n'))
+    }
+
     /// The status with which a head was refused.
     pub(super) fn refused(&self) -> Option<u16> {
         self.refused

@@ -145,6 +145,52 @@ fn targets_reach_the_app_as_they_came() {
     assert!(app.saw().starts_with("OPTIONS * HTTP/1.1\r\n"));
 }
 
+/// RFC 3986 knows none of these in a target, and browsers never send them raw, but others do; RFC 9112 3.2 wants a 400 for them. nginx passes
+/// them. hyper's `Uri` can't hold those that are refused here.
+#[test]
+fn every_byte_of_a_target_passes_or_is_refused_but_for_the_fragment() {
+    let app = App::hello();
+    let site = Site::before(&app);
+    let (mut in_path, mut in_query) = (String::new(), String::new());
+    for (refused, before) in [(&mut in_path, "/a"), (&mut in_query, "/a?")] {
+        for byte in (b'!'..=b'~').filter(|byte| !b"#?".contains(byte)) {
+            let byte = char::from(byte);
+            let target = format!("{before}{byte}b");
+            let answer = site.ask(&format!("GET {target} HTTP/1.1\r\nHost: a.example\r\n\r\n"));
+            if answer.starts_with("HTTP/1.1 400 ") {
+                refused.push(byte);
+                continue;
+            }
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{target}: {answer}");
+            let seen = app.saw();
+            assert!(
+                seen.starts_with(&format!("GET {target} HTTP/1.1\r\n")),
+                "{seen}"
+            );
+        }
+    }
+    assert_eq!((&*in_path, &*in_query), ("<>`", "\"<>"));
+    // A fragment is no part of a target (RFC 9112 3.2): it goes no further, and nobody routes by it.
+    site.ask("GET /a#b HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    let seen = app.saw();
+    assert!(seen.starts_with("GET /a HTTP/1.1\r\n"), "{seen}");
+    // UTF-8 passes as it is; what is none is refused.
+    for (target, status) in [(&b"/\xc3\xa9?\xc3\xa9"[..], "200"), (b"/\xe9", "400")] {
+        let mut client = site.client();
+        let answer = client
+            .send(b"GET ")
+            .send(target)
+            .send(" HTTP/1.1\r\nHost: a.example\r\n\r\n")
+            .answer();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+    }
+    let seen = app.seen.recv_timeout(crate::support::PATIENCE).unwrap();
+    assert!(seen.starts_with(b"GET /\xc3\xa9?\xc3\xa9 HTTP/1.1\r\n"));
+}
+
 #[test]
 fn unusual_methods_reach_the_app() {
     let app = App::hello();

@@ -24,14 +24,8 @@ fn a_target_that_is_too_long_is_414() {
             "a".repeat(length)
         ));
         let answer = client.answer();
-        // What fills the whole buffer can't be told from a long header any more.
-        let status = if length < 64 * 1024 {
-            "414 URI Too Long"
-        } else {
-            "4"
-        };
         assert!(
-            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            answer.starts_with("HTTP/1.1 414 URI Too Long\r\n"),
             "{length}: {answer}"
         );
         assert!(client.is_closed());

@@ -330,3 +330,93 @@ fn roots_that_are_none_are_refused_before_anybody_is_routed_by_them() {
         assert!(error.next_step().contains("ca.pem"), "{error}");
     }
 }
+
+/// An app that takes a request and then fails in one way, until it is told to be well.
+fn failing(how: Failure) -> (App, Arc<AtomicBool>) {
+    let is_well = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&is_well);
+    let app = App::serving(move |guest| {
+        while guest.request().is_some() {
+            match how {
+                _ if told.load(Ordering::SeqCst) => {
+                    guest
+                        .wire
+                        .send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nwell");
+                }
+                Failure::Closes => return,
+                Failure::BreaksOff => {
+                    guest.wire.send("HTTP/1.1 200 OK\r\nContent-");
+                    return;
+                }
+                Failure::TalksNonsense => {
+                    guest.wire.send("nonsense\r\n\r\n");
+                    return;
+                }
+                Failure::SaysNothing => {
+                    guest.wire.read_to_end();
+                }
+            }
+        }
+    });
+    (app, is_well)
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Failure {
+    Closes,
+    BreaksOff,
+    TalksNonsense,
+    SaysNothing,
+}
+
+#[test]
+fn an_address_that_takes_requests_and_gives_no_answer_is_passed_over_from_then_on() {
+    for (how, status) in [
+        (Failure::Closes, "502"),
+        (Failure::BreaksOff, "502"),
+        (Failure::TalksNonsense, "502"),
+        (Failure::SaysNothing, "504"),
+    ] {
+        let (bad, is_well) = failing(how);
+        let good = App::hello();
+        let mut settings = Settings::default();
+        settings.limits.response_time = Duration::from_millis(100);
+        let site = Site::with(vec![route_to(&[&bad, &good])], settings);
+        let answer = site.ask(GET);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{how:?}: {answer}"
+        );
+        bad.saw();
+        // It would have had its turn with every other of these.
+        for _ in 0..4 {
+            assert!(site.ask(GET).ends_with("hello"), "{how:?}");
+        }
+        assert!(bad.saw_nothing_more(), "{how:?}");
+        // After its pause it is tried again, and stays if it is well.
+        is_well.store(true, Ordering::SeqCst);
+        let start = Instant::now();
+        while !site.ask(GET).ends_with("well") {
+            assert!(start.elapsed() < crate::support::PATIENCE, "{how:?}");
+            std::thread::yield_now();
+        }
+        let answers = [site.ask(GET), site.ask(GET)];
+        assert!(
+            answers.iter().any(|answer| answer.ends_with("well")),
+            "{how:?}"
+        );
+    }
+}
+
+#[test]
+fn a_client_that_gives_up_speaks_against_no_address() {
+    let app = App::hello();
+    let other = App::answering("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nother");
+    let mut settings = Settings::default();
+    settings.limits.body_idle_time = Duration::from_millis(50);
+    let site = Site::with(vec![route_to(&[&app, &other])], settings);
+    let answer = site.ask("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 10\r\n\r\nx");
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(site.ask(GET).ends_with("other"));
+    assert!(site.ask(GET).ends_with("hello"), "it is its turn");
+}
