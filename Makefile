@@ -1,11 +1,12 @@
-# make test    what CI runs: installs what is missing, then formatting, lints and all tests
-# make demo    one issuance through a real nginx under load, to watch
-# make bench   the figures of benches/README.md
+# make test         what CI runs: installs what is missing, then formatting, lints and all tests
+# make demo         one issuance through a real nginx under load, to watch
+# make fuzz-smoke   ten seconds of every fuzz target
+# make bench        the figures of benches/README.md
 
 # rustup's cargo, where there is one, is the newer.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: test demo bench needs
+.PHONY: test demo bench fuzz-smoke needs
 
 test: needs
 	cargo fmt --check
@@ -16,6 +17,10 @@ test: needs
 
 needs:
 	@tools/install-needs.sh test
+
+fuzz-smoke:
+	@tools/install-needs.sh fuzz
+	fuzz/smoke.sh 10
 
 demo:
 	@tools/install-needs.sh demo

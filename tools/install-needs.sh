@@ -2,10 +2,10 @@
 # Installs what sidedoor's tests, demo or benches need and is missing: Debian packages (as root), Rust, and a newer Pebble where there is Go.
 # With nothing missing it says nothing, needs no root and no network.
 #
-#     tools/install-needs.sh test|demo|bench
+#     tools/install-needs.sh test|demo|bench|fuzz
 set -eu
 
-purpose=${1:?usage: tools/install-needs.sh test|demo|bench}
+purpose=${1:?usage: tools/install-needs.sh test|demo|bench|fuzz}
 # Servers live where an ordinary user's PATH doesn't look, and rustup's cargo may be newer than the system's.
 PATH="$HOME/.cargo/bin:$PATH:/usr/sbin:/usr/local/sbin"
 RUST_NEEDED=1.89
@@ -21,7 +21,8 @@ test) needs="nginx:nginx pebble:pebble pebble-challtestsrv:pebble cc:gcc
 demo) needs="nginx:nginx pebble:pebble pebble-challtestsrv:pebble cc:gcc" ;;
 bench) needs="nginx:nginx pebble:pebble pebble-challtestsrv:pebble cc:gcc
     certbot:certbot lego:lego dehydrated:dehydrated uacme:uacme caddy:caddy" ;;
-*) say "install-needs.sh: test, demo or bench, not $purpose"; exit 2 ;;
+fuzz) needs="cc:gcc c++:g++" ;;
+*) say "install-needs.sh: test, demo, bench or fuzz, not $purpose"; exit 2 ;;
 esac
 
 recent_cargo() {
@@ -77,6 +78,15 @@ if [ "$purpose" = test ] && ! { cargo fmt --version && cargo clippy --version; }
     fi
     say "Installing rustfmt and clippy"
     rustup component add rustfmt clippy >&2
+fi
+
+if [ "$purpose" = fuzz ] && ! cargo +nightly --version >/dev/null 2>&1; then
+    if ! has rustup; then
+        say "Missing: a nightly Rust. Install rustup (https://rustup.rs), then try again."
+        exit 1
+    fi
+    say "Installing a nightly Rust"
+    rustup toolchain install nightly --profile minimal >&2
 fi
 
 # Debian's Pebble knows no renewal information, profiles or dns-persist-01; tests of those use this one, where there is Go to build it.
