@@ -1,5 +1,6 @@
 //! What runs out and what leaks: each test alone in a process of its own, because limits and counts are the process's.
 
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -206,42 +207,83 @@ fn five_thousand_resting_connections_are_small_and_in_nobodys_way() {
     }
 }
 
+/// More than fits anywhere, in either direction.
+const LARGE: usize = 10 << 30;
+const PIECE: usize = 1 << 20;
+
+/// Sends a large body.
+fn pour(stream: &mut TcpStream) {
+    let piece = vec![b'x'; PIECE];
+    for _ in 0..LARGE / PIECE {
+        stream.write_all(&piece).unwrap();
+    }
+}
+
+/// Reads a large body, slower now and then, so that whoever gathers has something to gather; the most memory that was in use meanwhile.
+fn drink(stream: &mut TcpStream, ahead: usize) -> usize {
+    let mut piece = vec![0; PIECE];
+    let (mut read, mut highest) = (ahead, 0);
+    while read < LARGE {
+        let count = stream.read(&mut piece).unwrap();
+        assert!(count > 0, "the body ends after {read} bytes");
+        read += count;
+        if read % (1 << 28) < count {
+            std::thread::park_timeout(Duration::from_millis(5));
+            highest = highest.max(resident_kib());
+        }
+    }
+    assert_eq!(read, LARGE);
+    highest
+}
+
 #[test]
-fn a_large_body_takes_no_memory() {
-    if !is_alone("exhaustion::a_large_body_takes_no_memory") {
+fn ten_gibibytes_down_take_no_memory() {
+    if !is_alone("exhaustion::ten_gibibytes_down_take_no_memory") {
         return;
     }
-    use std::io::{Read, Write};
-    const BYTES: usize = 1 << 30;
     let app = App::serving(|guest| {
         guest.wire.read_until(b"\r\n\r\n");
         guest.wire.send(format!(
-            "HTTP/1.1 200 OK\r\nContent-Length: {BYTES}\r\n\r\n"
+            "HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n"
         ));
-        let piece = vec![b'x'; 1 << 18];
-        for _ in 0..BYTES / piece.len() {
-            guest.wire.stream.write_all(&piece).unwrap();
-        }
+        pour(&mut guest.wire.stream);
     });
     let site = Site::before(&app);
     let mut client = site.client();
     client.send(GET).read_until(b"\r\n\r\n");
     let before = resident_kib();
-    let mut piece = vec![0; 1 << 18];
-    let mut read = 0;
-    let mut highest = 0;
-    // A client that is slower than the app now and then, so that whoever gathers has something to gather.
-    while let Ok(count @ 1..) = client.stream.read(&mut piece) {
-        read += count;
-        if read % (1 << 26) < count {
-            highest = highest.max(resident_kib());
-            std::thread::park_timeout(Duration::from_millis(5));
-        }
-        if read >= BYTES - 65_536 {
-            break;
-        }
+    let ahead = client.take_ahead();
+    let highest = drink(&mut client.stream, ahead);
+    assert!(
+        highest < before + 8 * 1024,
+        "{highest} KiB, {before} before"
+    );
+}
+
+#[test]
+fn ten_gibibytes_up_take_no_memory() {
+    if !is_alone("exhaustion::ten_gibibytes_up_take_no_memory") {
+        return;
     }
-    assert!(read >= BYTES - 65_536, "{read}");
+    let app = App::serving(|guest| {
+        guest.wire.read_until(b"\r\n\r\n");
+        let ahead = guest.wire.take_ahead();
+        let highest = drink(&mut guest.wire.stream, ahead).to_string();
+        let length = highest.len();
+        guest.wire.send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{highest}"
+        ));
+    });
+    let site = Site::before(&app);
+    let mut client = site.client();
+    client.send(format!(
+        "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: {LARGE}\r\n\r\n"
+    ));
+    let before = resident_kib();
+    pour(&mut client.stream);
+    let answer = client.answer();
+    let (_, highest) = answer.split_once("\r\n\r\n").unwrap();
+    let highest: usize = highest.parse().unwrap();
     assert!(
         highest < before + 8 * 1024,
         "{highest} KiB, {before} before"

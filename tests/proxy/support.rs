@@ -50,6 +50,11 @@ impl Wire {
         }
     }
 
+    /// Forgets what was read ahead, and says how much it was.
+    pub(crate) fn take_ahead(&mut self) -> usize {
+        std::mem::take(&mut self.ahead).len()
+    }
+
     pub(crate) fn read_exactly(&mut self, length: usize) -> Vec<u8> {
         while self.ahead.len() < length && self.read_more() {}
         let length = length.min(self.ahead.len());
