@@ -3,19 +3,15 @@
 //! Lines are gathered per thread and written by a thread of their own. A disk that is too slow costs lines, never requests.
 
 use std::cell::RefCell;
-use std::fmt::Write as _;
 use std::io::Write;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use http::header::{self, HeaderName};
 use http::request::Parts;
-use time::OffsetDateTime;
-use time::format_description::BorrowedFormatItem;
-use time::macros::format_description;
+
+use super::log_line;
 
 /// How a line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,16 +42,33 @@ struct Writer {
 struct Gathered {
     lines: Vec<u8>,
     writer: Option<Arc<Writer>>,
+    /// Entries to write the next lines to: their memory costs as much as what is written there.
+    #[allow(clippy::vec_box)]
+    spare: Vec<Box<Entry>>,
 }
 
 /// So much is gathered by a thread before it is handed over; what is less waits for the next tick.
 const HANDED_OVER: usize = 16 * 1024;
+/// So many entries are kept for the next lines.
+const SPARE: usize = 32;
 /// So many pieces may wait for the writer.
 const WAITING: usize = 256;
 
 thread_local! {
-    static GATHERED: RefCell<Gathered> = const { RefCell::new(Gathered { lines: Vec::new(), writer: None }) };
-    static NOW: RefCell<(i64, String)> = const { RefCell::new((0, String::new())) };
+    static GATHERED: RefCell<Gathered> = const {
+        RefCell::new(Gathered {
+            lines: Vec::new(),
+            writer: None,
+            spare: Vec::new(),
+        })
+    };
+    static NOW: RefCell<Now> = const {
+        RefCell::new(Now {
+            text: String::new(),
+            format: AccessFormat::Json,
+            until: None,
+        })
+    };
 }
 
 impl AccessLog {
@@ -84,22 +97,34 @@ impl AccessLog {
     }
 
     /// The beginning of a request's line. A head that can't be read has no request.
-    pub(super) fn begin(&self, request: Option<&Parts>, client: Option<IpAddr>) -> Entry {
-        let mut line = String::with_capacity(256);
-        let split = match self.format {
-            AccessFormat::Json => {
-                begin_json(request, client, &mut line);
-                line.len()
+    pub(super) fn begin(
+        &self,
+        request: Option<&Parts>,
+        client: &str,
+        begun: Instant,
+    ) -> Box<Entry> {
+        let mut entry =
+            GATHERED.with_borrow_mut(|gathered| gathered.spare.pop().unwrap_or_default());
+        let line = &mut entry.line;
+        line.clear();
+        NOW.with_borrow_mut(|now| {
+            let now = now.text(self.format, begun);
+            match self.format {
+                AccessFormat::Json => log_line::begin_json(request, client, now, line),
+                AccessFormat::Combined => log_line::begin_combined(request, client, now, line),
             }
-            AccessFormat::Combined => begin_combined(request, client, &mut line),
-        };
-        Entry { line, split }
+        });
+        entry.split = line.len();
+        if self.format == AccessFormat::Combined {
+            log_line::end_combined(request, line);
+        }
+        entry
     }
 
     /// The end of it.
     pub(super) fn end(
         &self,
-        entry: &Entry,
+        entry: Box<Entry>,
         app: Option<&str>,
         status: u16,
         sent: u64,
@@ -108,22 +133,18 @@ impl AccessLog {
         GATHERED.with_borrow_mut(|gathered| {
             let lines = gathered.lines_for(&self.writer);
             let (before, after) = entry.line.split_at(entry.split);
-            lines.extend_from_slice(before.as_bytes());
-            // Writing to a Vec can't fail.
-            let _ = match self.format {
-                AccessFormat::Json => {
-                    let app = app.unwrap_or_default();
-                    // Whole numbers: writing a float costs more than all the rest of the line.
-                    let (seconds, micros) = (took.as_secs(), took.subsec_micros());
-                    writeln!(
-                        lines,
-                        ",\"app\":\"{app}\",\"status\":{status},\"bytes\":{sent},\"seconds\":{seconds}.{micros:06}}}"
-                    )
-                }
-                AccessFormat::Combined => writeln!(lines, "{status} {sent}{after}"),
-            };
+            lines.extend_from_slice(before);
+            match self.format {
+                AccessFormat::Json => log_line::end_json(app, status, sent, took, lines),
+                AccessFormat::Combined => log_line::status_and_size(status, sent, lines),
+            }
+            lines.extend_from_slice(after);
+            lines.push(b'\n');
             if lines.len() >= HANDED_OVER {
                 gathered.hand_over();
+            }
+            if gathered.spare.len() < SPARE {
+                gathered.spare.push(entry);
             }
         });
     }
@@ -168,131 +189,34 @@ impl Gathered {
 }
 
 /// A line whose end isn't known yet.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Entry {
-    line: String,
+    line: Vec<u8>,
     /// Where the end goes: what follows comes after it.
     split: usize,
 }
 
-fn begin_json(request: Option<&Parts>, client: Option<IpAddr>, line: &mut String) {
-    line.push_str("{\"time\":\"");
-    push_now(
-        line,
-        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z"),
-    );
-    line.push('"');
-    let client = client.map_or_else(|| "unix:".to_owned(), |address| address.to_string());
-    for (key, value) in [
-        ("client", client.as_bytes()),
-        ("method", method(request).as_bytes()),
-        ("host", field(request, header::HOST)),
-        ("target", target(request).as_bytes()),
-        ("referer", field(request, header::REFERER)),
-        ("user_agent", field(request, header::USER_AGENT)),
-    ] {
-        line.push_str(",\"");
-        line.push_str(key);
-        line.push_str("\":");
-        push_json(value, line);
-    }
+/// The time as text, which changes once a second.
+#[derive(Debug)]
+struct Now {
+    text: String,
+    format: AccessFormat,
+    until: Option<Instant>,
 }
 
-/// A JSON string. Nearly all values are plain, and need no escaping.
-fn push_json(value: &[u8], line: &mut String) {
-    let is_plain = |b: &u8| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\');
-    match std::str::from_utf8(value) {
-        Ok(text) if value.iter().all(is_plain) => {
-            line.push('"');
-            line.push_str(text);
-            line.push('"');
+impl Now {
+    fn text(&mut self, format: AccessFormat, now: Instant) -> &str {
+        if self.format != format || self.until.is_none_or(|until| now >= until) {
+            self.format = format;
+            // Only here is the clock on the wall looked at.
+            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            let since = since.unwrap_or_default();
+            let left = Duration::from_secs(1) - Duration::from_nanos(since.subsec_nanos().into());
+            self.until = Some(now + left);
+            self.text = log_line::time(format, since.as_secs());
         }
-        _ => match serde_json::to_string(&String::from_utf8_lossy(value)) {
-            Ok(quoted) => line.push_str(&quoted),
-            Err(_) => line.push_str("null"),
-        },
+        &self.text
     }
-}
-
-fn begin_combined(request: Option<&Parts>, client: Option<IpAddr>, line: &mut String) -> usize {
-    // Writing to a String can't fail.
-    let _ = match client {
-        Some(client) => write!(line, "{client}"),
-        None => write!(line, "unix:"),
-    };
-    line.push_str(" - - [");
-    push_now(
-        line,
-        format_description!("[day]/[month repr:short]/[year]:[hour]:[minute]:[second] +0000"),
-    );
-    line.push_str("] \"");
-    if let Some(parts) = request {
-        push_escaped(method(request).as_bytes(), line);
-        line.push(' ');
-        push_escaped(target(request).as_bytes(), line);
-        let _ = write!(line, " {:?}", parts.version);
-    }
-    line.push_str("\" ");
-    let split = line.len();
-    line.push_str(" \"");
-    push_escaped(or_dash(field(request, header::REFERER)), line);
-    line.push_str("\" \"");
-    push_escaped(or_dash(field(request, header::USER_AGENT)), line);
-    line.push('"');
-    split
-}
-
-fn method(request: Option<&Parts>) -> &str {
-    request.map_or("", |request| request.method.as_str())
-}
-
-fn target(request: Option<&Parts>) -> &str {
-    let Some(request) = request else {
-        return "";
-    };
-    let target = request.uri.path_and_query();
-    target.map_or("*", |target| target.as_str())
-}
-
-fn field(request: Option<&Parts>, name: HeaderName) -> &[u8] {
-    let value = request.and_then(|request| request.headers.get(name));
-    value.map_or(b"", |value| value.as_bytes())
-}
-
-fn or_dash(value: &[u8]) -> &[u8] {
-    match value {
-        [] => b"-",
-        value => value,
-    }
-}
-
-/// As nginx escapes: quotes, backslashes and whatever isn't printable ASCII.
-fn push_escaped(value: &[u8], line: &mut String) {
-    for byte in value {
-        match byte {
-            b'"' | b'\\' | ..0x20 | 0x7f.. => {
-                let _ = write!(line, "\\x{byte:02X}");
-            }
-            byte => line.push(char::from(*byte)),
-        }
-    }
-}
-
-/// The time, formatted once a second.
-fn push_now(line: &mut String, format: &[BorrowedFormatItem<'_>]) {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let now = since.map_or(0, |since| since.as_secs() as i64);
-    NOW.with_borrow_mut(|(second, text)| {
-        if *second != now {
-            *second = now;
-            let now = OffsetDateTime::from_unix_timestamp(now);
-            *text = now
-                .ok()
-                .and_then(|now| now.format(format).ok())
-                .unwrap_or_default();
-        }
-        line.push_str(text);
-    });
 }
 
 #[cfg(test)]
@@ -325,8 +249,8 @@ mod tests {
             .into_parts();
         // A thread of its own, so that nobody else's time or lines are in the way.
         std::thread::spawn(move || {
-            let entry = log.begin(Some(&request), Some("203.0.113.7".parse().unwrap()));
-            log.end(&entry, Some("shop"), 200, 5, Duration::from_micros(1_500));
+            let entry = log.begin(Some(&request), "203.0.113.7", Instant::now());
+            log.end(entry, Some("shop"), 200, 5, Duration::from_micros(1_500));
             flush();
         })
         .join()

@@ -30,33 +30,43 @@ pub(super) struct Record {
 impl Record {
     /// A request begins: what is in force now is so for it until its end.
     pub(super) fn new(client: Arc<Client>, request: &Parts) -> Self {
+        let begun = Instant::now();
         let terms = client.renew_terms();
         let log = terms.settings.access_log.as_ref();
         let entry = log.map(|log| {
             let address = client_address(request, &client, &terms.settings);
-            Box::new(log.begin(Some(request), address))
+            match address.filter(|_| address != client.address) {
+                None => log.begin(Some(request), &client.address_text, begun),
+                Some(address) => log.begin(Some(request), &address.to_string(), begun),
+            }
         });
-        Self::begin(client, terms, entry)
+        Self::begin(client, terms, begun, entry)
     }
 
     /// A head that can't be read, and what was answered.
     pub(super) fn of_unread(client: Arc<Client>, status: u16) -> Self {
+        let begun = Instant::now();
         let terms = client.renew_terms();
         let log = terms.settings.access_log.as_ref();
-        let entry = log.map(|log| Box::new(log.begin(None, client.address)));
-        let mut record = Self::begin(client, terms, entry);
+        let entry = log.map(|log| log.begin(None, &client.address_text, begun));
+        let mut record = Self::begin(client, terms, begun, entry);
         record.status = status;
         record
     }
 
-    fn begin(client: Arc<Client>, terms: Arc<Terms>, entry: Option<Box<Entry>>) -> Self {
+    fn begin(
+        client: Arc<Client>,
+        terms: Arc<Terms>,
+        begun: Instant,
+        entry: Option<Box<Entry>>,
+    ) -> Self {
         Self {
             client,
             terms,
             app: None,
             status: CLIENT_LEFT,
             sent: 0,
-            begun: Instant::now(),
+            begun,
             entry,
         }
     }
@@ -70,7 +80,7 @@ impl Drop for Record {
             Some(app) => app.meter(gate).count(self.status, took),
             None => gate.nobody.count(self.status, took),
         }
-        if let (Some(entry), Some(log)) = (&self.entry, &self.terms.settings.access_log) {
+        if let (Some(entry), Some(log)) = (self.entry.take(), &self.terms.settings.access_log) {
             let app = self.app.as_ref().map(|app| app.name.as_str());
             log.end(entry, app, self.status, self.sent, took);
         }

@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
+use super::decimal;
 use super::headers::{APP, ConnectionOptions, is_hop_by_hop};
 
 /// How a request's body goes to the app.
@@ -184,7 +185,7 @@ fn write_origin(head: &RequestHead<'_>, origin: &Origin<'_>, told: &Told, out: &
         && let Some(port) = origin.port
     {
         out.extend_from_slice(b"x-forwarded-port: ");
-        write_decimal(port, out);
+        decimal::push(port.into(), out);
         out.extend_from_slice(b"\r\n");
     }
     if origin.forwarded && !told.forwarded {
@@ -240,21 +241,6 @@ fn says_trailers(headers: &HeaderMap) -> bool {
             .split(|b| *b == b',')
             .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
     })
-}
-
-fn write_decimal(number: u16, out: &mut Vec<u8>) {
-    let mut digits = [0; 5];
-    let mut at = digits.len();
-    let mut left = number;
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (left % 10) as u8;
-        left /= 10;
-        if left == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
 }
 
 #[cfg(test)]
