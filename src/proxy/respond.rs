@@ -9,7 +9,7 @@ use http::request::Parts;
 use http::{Method, Request, Response};
 use hyper::body::{Body, Incoming};
 
-use crate::challenge;
+use crate::challenge::{self, Token};
 
 use super::challenges::{Answer, Visit};
 use super::check::check;
@@ -76,15 +76,16 @@ async fn decide(
 
 /// The answer to a challenge, if that is what is asked for. Only a path under the prefix touches the map.
 fn asked_for(request: &Parts, client: &Client) -> Option<Arc<Answer>> {
-    let token = challenge::token_in(request.uri.path())?;
+    let name = request.uri.path().strip_prefix(challenge::PREFIX)?;
     if !matches!(request.method, Method::GET | Method::HEAD) {
         return None;
     }
-    let answer = client.gate.challenges.answer(token);
+    let answer = client.gate.challenges.answer(name);
     let meter = &client.gate.meter;
-    match answer {
-        Some(_) => meter.challenges_answered.count(),
-        None => meter.challenges_unknown.count(),
+    if answer.is_some() {
+        meter.challenges_answered.count();
+    } else if Token::is_well_formed(name.as_bytes()) {
+        meter.challenges_unknown.count();
     }
     answer
 }

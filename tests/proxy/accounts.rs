@@ -178,3 +178,85 @@ fn a_head_that_cannot_be_read_is_logged_with_its_status() {
     let line = lines.recv_timeout(PATIENCE).unwrap();
     assert!(line.ends_with("] \"\" 400 0 \"-\" \"-\""), "{line}");
 }
+
+/// An app that breaks in the way that the path names.
+fn breaking() -> App {
+    App::serving(|guest| {
+        while let Some(request) = guest.request() {
+            let request = String::from_utf8_lossy(&request).into_owned();
+            match request.split(' ').nth(1).unwrap_or_default() {
+                "/garbage" => guest.wire.send("nonsense\r\n\r\n"),
+                "/half-a-head" => guest.wire.send("HTTP/1.1 200 OK\r\nContent-"),
+                "/half-a-body" => guest
+                    .wire
+                    .send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"),
+                "/reset" => {
+                    let socket = socket2::SockRef::from(&guest.wire.stream);
+                    socket.set_linger(Some(Duration::ZERO)).unwrap();
+                    return;
+                }
+                "/silent" => {
+                    guest.wire.read_to_end();
+                    return;
+                }
+                _ => {
+                    guest
+                        .wire
+                        .send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+                    continue;
+                }
+            };
+            return;
+        }
+    })
+}
+
+#[test]
+fn each_fault_has_its_line_in_the_log() {
+    let app = breaking();
+    let (sender, lines) = channel();
+    let log = AccessLog::new(AccessFormat::Combined, Box::new(Lines(sender))).unwrap();
+    let mut settings = Settings {
+        access_log: Some(Arc::new(log)),
+        ..Settings::default()
+    };
+    settings.limits.response_time = Duration::from_millis(80);
+    settings.limits.body_idle_time = Duration::from_millis(80);
+    settings.limits.header_time = Duration::from_millis(80);
+    settings.limits.upstream_idle_time = Duration::from_millis(40);
+    settings.limits.body_bytes = Some(1_000);
+    let site = Site::with(vec![route_to(&[&app])], settings);
+    let head = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a.example\r\n");
+    let body = |path: &str, length: usize| {
+        format!("POST {path} HTTP/1.1\r\nHost: a.example\r\nContent-Length: {length}\r\n\r\nx")
+    };
+    for (request, logged) in [
+        (head("/fine") + "\r\n", "\"GET /fine HTTP/1.1\" 200 2 "),
+        (head("/garbage") + "\r\n", "\"GET /garbage HTTP/1.1\" 502 "),
+        (
+            head("/half-a-head") + "\r\n",
+            "\"GET /half-a-head HTTP/1.1\" 502 ",
+        ),
+        (
+            head("/half-a-body") + "\r\n",
+            "\"GET /half-a-body HTTP/1.1\" 200 4 ",
+        ),
+        (head("/reset") + "\r\n", "\"GET /reset HTTP/1.1\" 502 "),
+        (head("/silent") + "\r\n", "\"GET /silent HTTP/1.1\" 504 "),
+        (body("/slow", 9), "\"POST /slow HTTP/1.1\" 408 "),
+        (body("/large", 2_000), "\"POST /large HTTP/1.1\" 413 "),
+        (head("/slow"), "\"\" 408 "),
+        (
+            head("/header") + &"X: y\r\n".repeat(200) + "\r\n",
+            "\"\" 431 ",
+        ),
+        (head(&"/long".repeat(4_000)) + "\r\n", " 414 "),
+        (head("/\0"), "\"\" 400 "),
+    ] {
+        site.client().send(&request).answer();
+        let line = lines.recv_timeout(PATIENCE).unwrap();
+        assert!(line.contains(logged), "{logged} not in {line}");
+    }
+    // After all of these, others are served.
+    assert!(site.ask(GET).ends_with("ok"));
+}

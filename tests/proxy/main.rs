@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod accounts;
+mod bodies;
 mod challenge;
 mod changes;
 mod exhaustion;

@@ -174,12 +174,14 @@ impl App {
         let thread = std::thread::spawn({
             let (accepted, stopping) = (Arc::clone(&accepted), Arc::clone(&stopping));
             move || {
-                let mut guests = Vec::new();
+                let mut guests: Vec<(_, JoinHandle<()>)> = Vec::new();
                 for stream in listener.incoming() {
                     if stopping.load(Ordering::SeqCst) {
                         break;
                     }
                     let Ok(stream) = stream else { continue };
+                    // A thread's stack stays until somebody lets go of it.
+                    guests.retain(|(_, thread)| !thread.is_finished());
                     accepted.fetch_add(1, Ordering::SeqCst);
                     let keeper = Arc::new(Mutex::new(stream.try_clone().ok()));
                     let kept = Arc::clone(&keeper);
