@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Measures CPU per request and latency of our data path beside nginx, HAProxy and the naive forwarder.
 
-    benches/peers/run.py [--seconds 3] [--rounds 5] [--peers ours,nginx] [--loads 1k,64k,post,challenge] [--idle]
+    benches/peers/run.py [--seconds 3] [--rounds 5] [--peers ours,nginx] [--loads 1k,64k,post,challenge] [--idle 5000] [--start 50]
 
 Needs nginx, haproxy and wrk (Debian: apt-get install nginx-light haproxy wrk) and a built bench:
-    cargo build --profile bench --bench peers
+    cargo build --profile bench --bench peers --bin sidedoor
 Every peer has two threads or workers and the same upstream (an nginx of its own); runs alternate, and medians are shown.
 CPU is what the kernel has counted for the peer's processes (/proc/PID/stat), so that what wrk and the upstream need isn't in it.
 """
@@ -89,6 +89,39 @@ class Bench:
         self.processes.append(process)
         wait_for(port)
         return process.pid
+
+    def start_times(self, count):
+        """Milliseconds from the start of the whole sidecar until it accepts, and its memory at rest in MiB."""
+        times, memory = [], []
+        for n in range(count):
+            port = free_port()
+            config = self.write("sidedoor.toml", f"""
+state_dir = "{self.directory}/state"
+listen = ["127.0.0.1:{port}"]
+admin = "unix:{self.directory}/admin.sock"
+metrics = "unix:{self.directory}/metrics.sock"
+[nginx]
+test = ["true"]
+reload = ["true"]
+[[app]]
+name = "shop"
+domains = ["shop.example"]
+upstream = "http://127.0.0.1:{self.upstream}"
+door = "permanent"
+enabled = false
+""")
+            begun = time.perf_counter()
+            process = subprocess.Popen([f"{ROOT}/target/release/sidedoor", "--config", config, "-q", "run"])
+            while True:
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                    break
+            times.append((time.perf_counter() - begun) * 1000)
+            if n % 10 == 0:
+                time.sleep(1)
+                memory.append(memory_kib(process.pid) / 1024)
+            process.terminate()
+            process.wait()
+        return times, memory
 
     def stop(self):
         for process in self.processes:
@@ -238,6 +271,7 @@ def main():
     parser.add_argument("--peers", default="nginx,haproxy,naive,ours")
     parser.add_argument("--loads", default="1k,64k,post,challenge")
     parser.add_argument("--idle", type=int, default=0, metavar="CONNECTIONS")
+    parser.add_argument("--start", type=int, default=0, metavar="TIMES")
     options = parser.parse_args()
     for tool in ("nginx", "haproxy", "wrk"):
         if not shutil.which(tool):
@@ -249,6 +283,11 @@ def main():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
         try:
             bench.start_upstream()
+            if options.start:
+                times, memory = bench.start_times(options.start)
+                print(f"start: median {statistics.median(times):.1f} ms, lowest {min(times):.1f}, highest {max(times):.1f}; "
+                      f"at rest {statistics.median(memory):.1f} MiB")
+                return
             for name in names:
                 bench.start_peer(name)
             if options.idle:
