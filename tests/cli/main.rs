@@ -24,7 +24,7 @@ impl Place {
             ca: TcpListener::bind("127.0.0.1:0").unwrap(),
         };
         let text = format!(
-            "state_dir = \"state\"\nlisten = [\"127.0.0.1:0\"]\nadmin = \"unix:{}/admin.sock\"\n\
+            "state_dir = \"state\"\nlisten = [\"127.0.0.1:0\"]\nresolver = []\nadmin = \"unix:{}/admin.sock\"\n\
              [acme]\ndirectory = \"https://{}/dir\"\naccept_terms = true\n\
              [nginx]\ntest = [\"true\"]\nreload = [\"true\"]\nprove = false\n\
              [[app]]\nname = \"shop\"\ndomains = [\"shop.example\"]\ninclude_dir = \"doors\"\n",
