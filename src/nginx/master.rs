@@ -75,6 +75,11 @@ impl Master {
 pub struct Worker(i32);
 
 impl Worker {
+    #[cfg(test)]
+    pub(super) fn of(pid: u32) -> Self {
+        Self(pid as i32)
+    }
+
     /// Whether it takes no connection any more. nginx says so in the title of the process just before it closes its listeners.
     pub fn has_retired(self) -> bool {
         !is_worker(self.0)

@@ -67,10 +67,14 @@ impl Patience {
         let Some(reloaded) = self.reloaded else {
             return true;
         };
-        let seen_to_go =
-            |workers: &Arc<[Worker]>| workers.iter().all(|worker| worker.has_retired());
-        self.old_workers.as_ref().is_some_and(seen_to_go)
-            || since.elapsed() >= old_workers_answer(since - reloaded)
+        match &self.old_workers {
+            // On a busy machine they may well answer for longer than the master means them to.
+            Some(workers) => {
+                workers.iter().all(|worker| worker.has_retired())
+                    || reloaded.elapsed() >= self.limit
+            }
+            None => since.elapsed() >= old_workers_answer(since - reloaded),
+        }
     }
 }
 
@@ -136,6 +140,7 @@ fn old_workers_answer(until_first_good: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::CommandExt;
     use std::sync::Mutex;
 
     use super::*;
@@ -215,6 +220,48 @@ mod tests {
         let start = Instant::now();
         settle(&Script::of(&[Ok(())]), patience).await.unwrap();
         assert!(start.elapsed() >= slow / 2, "{:?}", start.elapsed());
+    }
+
+    /// A process that looks like a worker.
+    struct Pretender(std::process::Child);
+
+    impl Pretender {
+        fn new() -> Self {
+            let mut sleep = std::process::Command::new("sleep");
+            let sleep = sleep.arg0("nginx: worker process").arg("60");
+            Self(sleep.spawn().unwrap())
+        }
+
+        fn worker(&self) -> Worker {
+            Worker::of(self.0.id())
+        }
+    }
+
+    impl Drop for Pretender {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn old_workers_that_are_seen_are_waited_for_until_they_go() {
+        let pretender = Pretender::new();
+        let worker = pretender.worker();
+        while worker.has_retired() {
+            // Not its own program yet.
+            std::thread::yield_now();
+        }
+        let patience = Patience::after_reload(Duration::ZERO, &[worker]);
+        let limit = patience.limit;
+        let start = Instant::now();
+        settle(&Script::of(&[Ok(())]), patience).await.unwrap();
+        assert!(start.elapsed() >= limit, "{:?}", start.elapsed());
+        drop(pretender);
+        let start = Instant::now();
+        let patience = Patience::after_reload(Duration::ZERO, &[worker]);
+        settle(&Script::of(&[Ok(())]), patience).await.unwrap();
+        assert_eq!(start.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]

@@ -147,5 +147,6 @@ fn a_sidecar_may_take_requests_by_a_unix_socket_alone() {
     let sidedoor = sidedoor.with(&[&format!("listen = \"unix:{}\"", path.display())]);
     let _sidecar = sidedoor.run();
     let request = "GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n";
-    assert!(ask(UnixStream::connect(&path).unwrap(), request).ends_with("shop"));
+    let stream = eventually("it listens", PATIENCE, || UnixStream::connect(&path).ok());
+    assert!(ask(stream, request).ends_with("shop"));
 }
