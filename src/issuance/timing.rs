@@ -56,7 +56,7 @@ impl Issuance<'_> {
     /// Has the schedule look at the time, and asks the CA what it wants to know. Whether it is to be waited for.
     async fn wake(&self, agenda: &mut Agenda) -> Result<bool, IssueError> {
         let Self { parts, job, .. } = self;
-        let now = OffsetDateTime::now_utc();
+        let mut now = OffsetDateTime::now_utc();
         let known = agenda.lineage.schedule.clone();
         let mut next = agenda.step(Event::Woken, now);
         let waits = match job.urgency {
@@ -69,7 +69,9 @@ impl Issuance<'_> {
             Urgency::Due { ahead } => {
                 if let Action::AskRenewalInfo { id } = &next.action {
                     let answer = self.ask_renewal_info(id).await;
-                    next = agenda.step(answer, OffsetDateTime::now_utc());
+                    // What is due at once is due by this clock, not by the one before the question.
+                    now = OffsetDateTime::now_utc();
+                    next = agenda.step(answer, now);
                 }
                 next.attempt.at > now && !agenda.outlook(now).may_go_along(now, ahead)
             }

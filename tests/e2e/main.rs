@@ -32,5 +32,6 @@ mod sidecar;
 mod state;
 mod stopped;
 mod succession;
+mod suggestions;
 mod users;
 mod workers;

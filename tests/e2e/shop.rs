@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::{
     App, Behaviour, Certificate, Nginx, Outcome, Pebble, Running, Server, Sidedoor, Tree,
-    eventually,
+    eventually, newer_pebble,
 };
 
 /// The shop's names.
@@ -39,6 +39,13 @@ impl Shop {
     /// With further lines in the app's table of sidedoor's configuration.
     pub(crate) fn configured(lines: &str) -> Self {
         Self::whole(|server| server, lines, |visiting| visiting)
+    }
+
+    /// With a CA that knows when to renew and has profiles, and further lines in the app's table; nothing where there is none.
+    pub(crate) fn with_newer_ca(lines: &str) -> Option<Self> {
+        newer_pebble()?;
+        let newer = |visiting: Behaviour| visiting.newer().expect("it was there just now");
+        Some(Self::whole(|server| server, lines, newer))
     }
 
     /// With all of that.

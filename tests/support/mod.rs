@@ -29,6 +29,7 @@ pub use eventually::eventually;
 pub use exchange::{Answer, Fault, get};
 pub use fake_ca::{FakeCa, Quirk};
 pub use load::Load;
+pub(crate) use newer::newer_pebble;
 pub use nginx::Nginx;
 pub use pebble::{Behaviour, Pebble};
 pub use ports::free_port;

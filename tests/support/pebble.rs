@@ -9,7 +9,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::certificate::{connect_tls, trusting};
-use super::exchange::{connect, exchange, request};
+use super::exchange::{connect, exchange};
 use super::newer::newer_pebble;
 use super::process::accepts_connections;
 use super::{Answer, Authority, Nginx, Process, find_program, free_port};
@@ -89,15 +89,18 @@ impl Pebble {
     }
 
     fn tell_names(&self, path: &str, what: &serde_json::Value) {
-        let what = what.to_string();
-        let mut request = format!(
-            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
-            what.len()
-        );
-        request.push_str(&what);
         let mut stream = connect(self.names).unwrap();
-        let answer = exchange(&mut stream, request.as_bytes()).unwrap();
+        let answer = exchange(&mut stream, &told("POST", path, &what.to_string())).unwrap();
         assert_eq!(answer.status, 200);
+    }
+
+    /// Has it suggest this about a certificate, in PEM, be it what it may (RFC 9773 4.2); a newer Pebble can.
+    pub fn suggest(&self, certificate: &str, answer: &str) {
+        let what = serde_json::json!({ "certificate": certificate, "ariResponse": answer });
+        let config = trusting(self.authority.pem());
+        let mut stream = connect_tls(self.management, "localhost", &config).unwrap();
+        let told = told("POST", "/set-renewal-info/", &what.to_string());
+        assert_eq!(exchange(&mut stream, &told).unwrap().status, 200);
     }
 
     /// The root of the certificates it issues, in PEM.
@@ -134,7 +137,7 @@ impl Pebble {
     fn ask(&self, port: u16, path: &str) -> Option<Answer> {
         let config = trusting(self.authority.pem());
         let mut stream = connect_tls(port, "localhost", &config).ok()?;
-        exchange(&mut stream, &request("localhost", path, true)).ok()
+        exchange(&mut stream, &told("GET", path, "")).ok()
     }
 }
 
@@ -290,6 +293,15 @@ impl Behaviour {
         pebble.processes.push(process);
         Ok(())
     }
+}
+
+/// A request that ends its connection; a newer Pebble wants to know who asks.
+fn told(method: &str, path: &str, what: &str) -> Vec<u8> {
+    let length = what.len();
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: tests\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{what}"
+    )
+    .into_bytes()
 }
 
 /// Whether the name server answers (RFC 1035 4.1: one question, `a.` of type A).
