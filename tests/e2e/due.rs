@@ -20,6 +20,11 @@ fn reason(sidedoor: &Sidedoor) -> String {
     reason.as_str().unwrap_or_default().to_owned()
 }
 
+/// A shop whose CA rejects no nonce, so that each order is placed by one request.
+fn counting() -> Shop {
+    Shop::visited_by(|ca| ca.rejecting_nonces(0))
+}
+
 /// How often the CA was asked for something by POST to a path that ends so.
 fn asked(pebble: &Pebble, path: &str) -> usize {
     let post = format!("POST /{path} ->");
@@ -28,7 +33,7 @@ fn asked(pebble: &Pebble, path: &str) -> usize {
 
 #[test]
 fn the_sidecar_waits_for_a_name_to_resolve_and_goes_when_it_does() {
-    let shop = Shop::plain();
+    let shop = counting();
     shop.pebble.forget_all_names();
     shop.pebble.give_address_to(NAMES[0]);
     let sidecar = shop.sidedoor.run();
@@ -53,7 +58,7 @@ fn the_sidecar_waits_for_a_name_to_resolve_and_goes_when_it_does() {
 
 #[test]
 fn a_command_says_which_name_does_not_resolve_and_whoever_insists_is_not_kept() {
-    let shop = Shop::plain();
+    let shop = counting();
     shop.pebble.forget_all_names();
     let refused = shop.issue().exited(1);
     for name in NAMES {
@@ -95,7 +100,7 @@ fn what_has_failed_keeps_its_distance_also_after_a_restart_but_not_from_a_new_co
 
 #[test]
 fn a_limit_that_is_used_up_is_not_run_into_unless_somebody_insists() {
-    let shop = Shop::plain();
+    let shop = counting();
     shop.issue().succeeded();
     let budgets = shop.sidedoor.state().join("budgets");
     let budget = fs::read_dir(budgets).unwrap().next().unwrap().unwrap();
