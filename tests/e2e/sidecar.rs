@@ -28,8 +28,8 @@ fn ask(mut stream: impl Read + Write, request: &str) -> String {
 fn metrics_are_told_where_they_are_asked_for_and_nowhere_else() {
     let app = App::named("shop");
     let port = free_port();
-    let line = format!("metrics = \"127.0.0.1:{port}\"");
-    let sidedoor = before(&app).with(&[&line]);
+    let address = format!("\"127.0.0.1:{port}\"");
+    let sidedoor = before(&app).with("metrics", &address);
     let sidecar = sidedoor.run();
     assert_eq!(
         get(sidedoor.port(), "shop.example", "/metrics").text(),
@@ -50,9 +50,9 @@ fn one_address_begins_with_the_proxy_protocol_and_the_other_does_not() {
     let sidedoor = before(&app);
     let (plain, introduced) = (free_port(), free_port());
     let listen = format!(
-        "listen = [{{ address = \"127.0.0.1:{introduced}\", proxy_protocol = true }}, \"127.0.0.1:{plain}\"]"
+        "[{{ address = \"127.0.0.1:{introduced}\", proxy_protocol = true }}, \"127.0.0.1:{plain}\"]"
     );
-    let sidedoor = sidedoor.with(&[&listen]);
+    let sidedoor = sidedoor.with("listen", &listen);
     let _sidecar = sidedoor.run();
     let request = "GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n";
     let header = "PROXY TCP4 203.0.113.7 127.0.0.1 1 80\r\n";
@@ -144,7 +144,7 @@ fn a_sidecar_may_take_requests_by_a_unix_socket_alone() {
     let app = App::named("shop");
     let sidedoor = before(&app);
     let path = sidedoor.configuration().with_file_name("http.sock");
-    let sidedoor = sidedoor.with(&[&format!("listen = \"unix:{}\"", path.display())]);
+    let sidedoor = sidedoor.with("listen", &format!("\"unix:{}\"", path.display()));
     let _sidecar = sidedoor.run();
     let request = "GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n";
     let stream = eventually("it listens", PATIENCE, || UnixStream::connect(&path).ok());

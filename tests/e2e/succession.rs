@@ -27,8 +27,8 @@ fn identity(file: &Path) -> (u64, i64, i64) {
 #[test]
 fn a_new_sidecar_takes_over_under_load_and_no_request_is_refused_or_lost() {
     let app = App::named("shop");
-    let metrics = format!("metrics = \"127.0.0.1:{}\"", free_port());
-    let sidedoor = before(&app).with(&[&metrics]);
+    let metrics = format!("\"127.0.0.1:{}\"", free_port());
+    let sidedoor = before(&app).with("metrics", &metrics);
     let mut sidecar = sidedoor.run();
     let load = Load::at(sidedoor.port(), "shop.example", "shop")
         .users(4, 4)
@@ -54,7 +54,7 @@ fn a_new_sidecar_takes_over_a_unix_socket_and_nobody_is_refused() {
     let app = App::named("shop");
     let sidedoor = before(&app);
     let path = sidedoor.configuration().with_file_name("http.sock");
-    let sidedoor = sidedoor.with(&[&format!("listen = \"unix:{}\"", path.display())]);
+    let sidedoor = sidedoor.with("listen", &format!("\"unix:{}\"", path.display()));
     let sidecar = sidedoor.run();
     let (asked, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {

@@ -86,10 +86,10 @@ impl Sidedoor {
         .written()
     }
 
-    /// With these lines instead of further ones that were there before the tables.
-    pub fn with(mut self, lines: &[&str]) -> Self {
-        self.top = lines.iter().map(|line| (*line).to_owned()).collect();
-        self.written()
+    /// With a key at the top of the configuration.
+    pub fn with(mut self, key: &str, value: &str) -> Self {
+        self.set_at_top(key, value);
+        self
     }
 
     /// With an app, whose door opens in its own directory below nginx's doors.
@@ -214,15 +214,9 @@ impl Sidedoor {
         }
     }
 
-    /// Starts the sidecar and waits until it takes orders.
+    /// Starts the sidecar and waits until it serves and takes orders.
     pub fn run(&self) -> Running {
-        let mut running = self.start(["run", "-v"]);
-        let admin = self.admin();
-        running
-            .process
-            .ready(|| UnixStream::connect(&admin).ok())
-            .unwrap_or_else(|refusal| panic!("{refusal}"));
-        running
+        self.start(["run", "-v"]).once_it_serves()
     }
 
     /// A sidecar that takes the place of the one that runs, with a further line in its configuration.
@@ -240,17 +234,7 @@ impl Sidedoor {
 
     /// A new sidecar in the place of the one that runs; returns once it is the one that takes orders.
     pub fn take_over(&self) -> Running {
-        let mut running = self.start(["run", "-v", "--take-over"]);
-        let process = &mut running.process;
-        let log = process.log();
-        let serves = || {
-            let said = fs::read_to_string(&log).unwrap_or_default();
-            said.contains("sidedoor is running").then_some(())
-        };
-        process
-            .ready(serves)
-            .unwrap_or_else(|refusal| panic!("{refusal}"));
-        running
+        self.start(["run", "-v", "--take-over"]).once_it_serves()
     }
 
     /// Starts a sidecar as systemd's socket activation does: it is handed this socket.
@@ -370,6 +354,18 @@ impl Outcome {
 }
 
 impl Running {
+    fn once_it_serves(mut self) -> Self {
+        let log = self.process.log();
+        let serves = || {
+            let said = fs::read_to_string(&log).unwrap_or_default();
+            said.contains("sidedoor is running").then_some(())
+        };
+        self.process
+            .ready(serves)
+            .unwrap_or_else(|refusal| panic!("{refusal}"));
+        self
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.process.pid()
