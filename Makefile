@@ -32,3 +32,4 @@ bench:
 	@tools/install-needs.sh bench
 	cargo bench --bench token_map
 	cargo bench --bench issuance
+	cargo bench --bench scale

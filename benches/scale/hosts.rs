@@ -28,7 +28,7 @@ impl Street {
 }
 
 fn reloads(nginx: &Nginx) -> usize {
-    nginx.log().matches("reconfiguring").count()
+    nginx.log().matches("signal 1 (SIGHUP) received").count()
 }
 
 /// Runs a pass and tells how long it took and what it cost nginx.

@@ -137,6 +137,7 @@ fn what_is_due_together_shares_its_reloads() {
     for name in &names {
         assert_eq!(sidedoor.versions(name).len(), 1);
     }
-    let reloads = nginx.log().matches("reconfiguring").count();
+    let reloads = nginx.log().matches("signal 1 (SIGHUP) received").count();
+    // One opens the doors, one closes them and puts the certificates live; a busy machine may miss a few of them.
     assert!(reloads <= 4, "{reloads} reloads for {HOSTS} certificates");
 }
