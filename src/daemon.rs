@@ -23,6 +23,7 @@ use crate::manager;
 use crate::metrics::{Metrics, MetricsServer};
 use crate::operations;
 use crate::report::Report;
+use crate::supervisor::{self, SignsOfLife};
 use crate::watch::ConfigWatch;
 pub use signals::Signals;
 use signals::Told;
@@ -176,13 +177,16 @@ pub async fn run(config: Config, start: Start) -> Result<(), RunError> {
     );
     tasks.spawn(settle(Arc::clone(&engine), stop.clone()));
     tasks.spawn(keep_right(Arc::clone(&engine), stop.clone()));
-    tasks.spawn(manager::run(Arc::clone(&engine), stop.clone()));
+    let signs = SignsOfLife::wanted();
+    tasks.spawn(manager::run(Arc::clone(&engine), signs, stop.clone()));
     if let Some(server) = metrics {
         tasks.spawn(server.serve(metrics_of(&engine), stop.clone()));
     }
     tasks.close();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %file.display(), "sidedoor is running");
+    supervisor::tell_ready();
     let end = follow(&engine, &file, &mut signals, &mut asking).await;
+    supervisor::tell_stopping();
     // First whoever works on something, since that closes doors; then the doors; then the proxy behind them.
     stop.cancel();
     match end {
@@ -300,23 +304,29 @@ async fn follow(
             }
             Told::Reload | Told::Changed => look = false,
         }
-        match Config::load(file) {
-            Ok(config) if config == *engine.config() => {
-                if told == Told::Reload {
-                    reopen_logs(engine);
-                }
+        supervisor::tell_reloading();
+        reload(engine, file, told);
+        supervisor::tell_ready();
+    }
+}
+
+fn reload(engine: &Engine, file: &Path, told: Told) {
+    match Config::load(file) {
+        Ok(config) if config == *engine.config() => {
+            if told == Told::Reload {
+                reopen_logs(engine);
             }
-            Ok(config) => match engine.reconfigure(config) {
-                Ok(()) => {
-                    tracing::info!(config = %file.display(), "the new configuration is in force");
-                }
-                Err(error) => {
-                    tracing::error!(%error, next = error.next_step(), "the new configuration is not taken; the old one stays in force");
-                }
-            },
+        }
+        Ok(config) => match engine.reconfigure(config) {
+            Ok(()) => {
+                tracing::info!(config = %file.display(), "the new configuration is in force");
+            }
             Err(error) => {
-                tracing::error!(%error, "the new configuration is not taken; the old one stays in force")
+                tracing::error!(%error, next = error.next_step(), "the new configuration is not taken; the old one stays in force");
             }
+        },
+        Err(error) => {
+            tracing::error!(%error, "the new configuration is not taken; the old one stays in force")
         }
     }
 }

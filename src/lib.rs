@@ -25,7 +25,7 @@
 //! - [`acme`] is the only code that names instant-acme.
 //! - [`nginx`] tests, reloads and reads nginx, knocks at it, and writes a door's text. All tests and reloads go through one
 //!   [`Control`](nginx::control::Control), which coalesces them and takes back what nginx refuses.
-//! - [`store`] is the one place that knows the state directory. [`files`], [`lock`], [`inherited`], [`command`] and [`tls`] are how it and others touch the world.
+//! - [`store`] is the one place that knows the state directory. [`files`], [`lock`], [`inherited`], [`supervisor`], [`command`] and [`tls`] are how it and others touch the world.
 //!
 //! **Pure**: no I/O, no clock; time and randomness are arguments
 //! - [`identifier`], [`challenge`], [`address`], [`network`], [`upstream`], [`principal`]: names and addresses that exist only if they are well-formed.
@@ -85,6 +85,7 @@ pub mod schedule;
 pub mod serving;
 pub mod status;
 pub mod store;
+pub mod supervisor;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;

@@ -15,6 +15,7 @@ use crate::identifier::AppName;
 use crate::issuance::Urgency;
 use crate::jobs;
 use crate::operations;
+use crate::supervisor::SignsOfLife;
 
 /// The clock may be set, and the disk may be changed by others; so we look again at least so often.
 const LOOK_AGAIN: Duration = Duration::HOUR;
@@ -81,8 +82,8 @@ impl Agendas {
     }
 }
 
-/// Runs until told to stop; what is being issued then is let go, which closes its doors.
-pub async fn run(engine: Arc<Engine>, stop: CancellationToken) {
+/// Runs until told to stop; what is being issued then is let go, which closes its doors. While it is well it gives `signs` of that.
+pub async fn run(engine: Arc<Engine>, mut signs: SignsOfLife, stop: CancellationToken) {
     let mut tasks = JoinSet::new();
     let mut agendas = Agendas::default();
     let mut look_at = OffsetDateTime::UNIX_EPOCH;
@@ -100,6 +101,7 @@ pub async fn run(engine: Arc<Engine>, stop: CancellationToken) {
             // All at once, since those of one convoy wait for each other.
             false => tokio::select! {
                 working = engine.work() => Some(Arc::new(working)),
+                never = signs.give() => match never {},
                 () = stop.cancelled() => break,
             },
         };
@@ -117,6 +119,7 @@ pub async fn run(engine: Arc<Engine>, stop: CancellationToken) {
             () = stop.cancelled() => break,
             () = changed => look_at = OffsetDateTime::UNIX_EPOCH,
             () = tokio::time::sleep(pause.unsigned_abs()) => {}
+            never = signs.give() => match never {},
             Some(ended) = tasks.join_next_with_id() => {
                 let task = ended.as_ref().map_or_else(JoinError::id, |(task, ())| *task);
                 let Some(name) = agendas.under_way.remove(&task) else {

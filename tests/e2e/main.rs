@@ -33,5 +33,6 @@ mod state;
 mod stopped;
 mod succession;
 mod suggestions;
+mod supervised;
 mod users;
 mod workers;
