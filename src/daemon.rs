@@ -32,7 +32,7 @@ use succession::{Outcome, Taken};
 /// How long after a permanent door could not be opened it is tried again: nginx may start later than we do.
 const SETTLE_AGAIN: Duration = Duration::from_secs(60);
 
-/// How often files that lie elsewhere are looked at.
+/// How often files that lie elsewhere are looked at, and what nginx serves.
 const LOOK_AGAIN: Duration = Duration::from_secs(3600);
 
 /// Why the sidecar does not run.
@@ -240,7 +240,8 @@ async fn settle(engine: Arc<Engine>, stop: CancellationToken) {
     }
 }
 
-/// Puts right what others have changed of the files that lie elsewhere: now, after each change of the configuration, and every hour.
+/// Puts right what others have changed of the files that lie elsewhere, and looks at what nginx serves where that is told as a metric:
+/// now, after each change of the configuration, and every hour.
 async fn keep_right(engine: Arc<Engine>, stop: CancellationToken) {
     loop {
         let changed = engine.changed();
@@ -248,6 +249,11 @@ async fn keep_right(engine: Arc<Engine>, stop: CancellationToken) {
             let working = engine.work().await;
             operations::put_right(&engine).await;
             drop(working);
+            if engine.config().metrics.is_some()
+                && let Err(error) = operations::look(&engine).await
+            {
+                tracing::error!(%error, "what nginx serves can't be looked at");
+            }
             tokio::select! {
                 () = changed => {}
                 () = tokio::time::sleep(LOOK_AGAIN) => {}

@@ -25,6 +25,7 @@ use crate::doors::{DoorError, Doors, OpenDoor, Swept, Unwanted};
 use crate::exposition::Page;
 use crate::identifier::AppName;
 use crate::issuance::{self, IssueError, Parts, Turns};
+use crate::metrics::{self, Attempts, Sightings};
 use crate::nginx::control::Control;
 use crate::nginx::master::Master;
 use crate::nginx::survey::Surveyor;
@@ -69,6 +70,10 @@ pub struct Engine {
     pub tokens: DashMap<Token, Presented>,
     /// Which certificates are being issued, and how far they are.
     pub in_flight: DashMap<AppName, Step>,
+    /// How attempts have ended.
+    pub attempts: Attempts,
+    /// What nginx was last seen to serve.
+    pub sightings: Sightings,
     /// Permanent doors, each with the app as it was when it was opened.
     permanent: Mutex<Vec<(App, Arc<OpenDoor>)>>,
     /// Where we listen, metrics included, whatever the configuration has become since.
@@ -149,6 +154,8 @@ impl Engine {
             held: DashMap::new(),
             tokens,
             in_flight: DashMap::new(),
+            attempts: Attempts::default(),
+            sightings: Sightings::default(),
             permanent: Mutex::default(),
             listening,
             working: Arc::default(),
@@ -162,9 +169,13 @@ impl Engine {
         Ok(engine)
     }
 
-    /// What the data path counts.
+    /// What the data path counts, and how certificates stand. Reads files.
     pub fn write_metrics(&self, page: &mut Page) {
         self.gate.write_metrics(page);
+        let (store, config, now) = (&self.parts.store, self.config(), OffsetDateTime::now_utc());
+        metrics::write_certificates(store, &config, &self.sightings, now, page);
+        self.attempts.write(page);
+        metrics::write_budgets(store, &config, now, page);
     }
 
     /// The configuration as it is now.

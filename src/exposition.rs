@@ -1,6 +1,7 @@
-//! A page of metrics as Prometheus reads it (text exposition format 0.0.4). Pure: whoever counts brings the numbers.
+//! A page of metrics as Prometheus reads it (text exposition format 0.0.4), and what is counted with. Pure: whoever counts brings the numbers.
 
 use std::fmt::{Display, Write};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// What a page is sent as.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -27,6 +28,22 @@ impl Kind {
             Self::Gauge => "gauge",
             Self::Histogram => "histogram",
         }
+    }
+}
+
+/// A number that only grows. A plain atomic: some are counted on the path of every request.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// One more.
+    pub fn count(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    /// How many there are.
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
     }
 }
 

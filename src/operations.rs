@@ -23,7 +23,8 @@ use crate::issuance::Urgency;
 use crate::jobs::{find_app, job};
 use crate::progress::{Note, Progress};
 use crate::report::Report;
-use crate::status;
+use crate::status::{self, Status};
+use crate::store::StoreError;
 
 pub(crate) use installed::put_right;
 pub(crate) use issuing::{issue_lineage, remember_death};
@@ -68,17 +69,8 @@ pub async fn perform(
             tokens: engine.parts.challenges.tokens(),
         }),
         Request::Status => {
-            let gathered = status::gather(
-                &engine.config(),
-                &engine.parts.store,
-                &engine.parts.surveyor,
-            )
-            .await;
-            let mut status = gathered.map_err(|error| Report::new(&error, error.next_step()))?;
-            status.running = true;
-            for certificate in &mut status.certificates {
-                certificate.in_flight = engine.in_flight.get(&certificate.name).map(|step| *step);
-            }
+            let looked = look(engine).await;
+            let status = looked.map_err(|error| Report::new(&error, error.next_step()))?;
             Ok(Reply::Status(status))
         }
         Request::Rehearse {
@@ -102,6 +94,19 @@ pub async fn perform(
             "end that command, then start the sidecar",
         )),
     }
+}
+
+/// How every certificate stands. What nginx is seen to serve is kept for metrics.
+pub(crate) async fn look(engine: &Engine) -> Result<Status, StoreError> {
+    let at = OffsetDateTime::now_utc();
+    let parts = &engine.parts;
+    let mut status = status::gather(&engine.config(), &parts.store, &parts.surveyor).await?;
+    status.running = true;
+    for certificate in &mut status.certificates {
+        certificate.in_flight = engine.in_flight.get(&certificate.name).map(|step| *step);
+    }
+    engine.sightings.saw_all(&status, at);
+    Ok(status)
 }
 
 async fn open(

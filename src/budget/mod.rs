@@ -41,6 +41,39 @@ pub enum Limit {
     Set,
 }
 
+impl Limit {
+    /// All of them.
+    const ALL: [Self; 5] = [
+        Self::Orders,
+        Self::Failures,
+        Self::FailuresInARow,
+        Self::Domain,
+        Self::Set,
+    ];
+
+    /// As in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Orders => "orders",
+            Self::Failures => "failures",
+            Self::FailuresInARow => "failures-in-a-row",
+            Self::Domain => "domain",
+            Self::Set => "set",
+        }
+    }
+}
+
+/// How much is left of a limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    /// Which limit.
+    pub limit: Limit,
+    /// What it is counted for; nothing for an account's.
+    pub of: String,
+    /// How many more orders it allows at once.
+    pub orders: u32,
+}
+
 /// An order that would be one too many.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exhausted {
@@ -186,6 +219,36 @@ impl Budget {
         }
     }
 
+    /// What is left: of the account's limits always, of others where they are not full.
+    pub fn left(&self, limits: &Limits, now: OffsetDateTime) -> Vec<Left> {
+        let mut left = Vec::new();
+        for limit in Limit::ALL {
+            let Some(rate) = limits.rate(limit) else {
+                continue;
+            };
+            let known = self.full_at.get(&limit).into_iter().flatten();
+            let used = known.filter(|(_, full_at)| full_at.0 > now);
+            let mut of: Vec<_> = used.map(|(of, _)| of.clone()).collect();
+            if limit == Limit::Orders {
+                of = vec![String::new()];
+            }
+            left.extend(of.into_iter().map(|of| Left {
+                limit,
+                orders: self.orders_left(rate, limit, &of, now),
+                of,
+            }));
+        }
+        left
+    }
+
+    /// How many more orders are allowed at once, see [`Budget::charge`].
+    fn orders_left(&self, rate: Rate, limit: Limit, of: &str, now: OffsetDateTime) -> u32 {
+        let used = self.full_at(rate, limit, of, now) - now;
+        let room = usable(rate) - used;
+        let orders = room.whole_nanoseconds() / rate.interval().whole_nanoseconds();
+        u32::try_from(orders).unwrap_or(0)
+    }
+
     /// Gives back what an order has not cost.
     pub fn settle(
         &mut self,
@@ -250,7 +313,7 @@ impl Budget {
         let waits = items.iter().filter_map(|(limit, of)| {
             let rate = limits.rate(*limit)?;
             let used = self.full_at(rate, *limit, of, now) + rate.interval() - now;
-            let until = now + (used - (rate.whole() - rate.interval().min(BEHIND)));
+            let until = now + (used - usable(rate));
             (until > now).then(|| Exhausted {
                 limit: *limit,
                 of: of.clone(),
@@ -271,6 +334,11 @@ impl Budget {
             buckets.remove(of);
         }
     }
+}
+
+/// How much of a bucket we use: not what the CA may not have refilled yet.
+fn usable(rate: Rate) -> Duration {
+    rate.whole() - rate.interval().min(BEHIND)
 }
 
 /// What an order is charged.

@@ -35,6 +35,32 @@ fn until_refused(
 }
 
 #[test]
+fn what_is_left_is_what_is_not_refused() {
+    let limits = lets_encrypt();
+    let mut budget = Budget::default();
+    let left = |budget: &Budget, limit| {
+        let left = budget.left(&limits, NOW).into_iter();
+        left.filter(|left| left.limit == limit).collect::<Vec<_>>()
+    };
+    assert_eq!(left(&budget, Limit::Orders)[0].orders, 299);
+    assert_eq!(left(&budget, Limit::Set), []);
+    let name = names(&["a.example.com"]);
+    for orders in (0..4).rev() {
+        assert_eq!(budget.allows(&limits, &name, Kind::New, NOW), Ok(()));
+        let charge = budget.charge(&limits, &name, Kind::New, NOW, false);
+        budget.settle(&limits, &charge.unwrap(), Outcome::Issued, NOW);
+        let of = "a.example.com".to_owned();
+        let limit = Limit::Set;
+        assert_eq!(left(&budget, limit), [Left { limit, of, orders }]);
+    }
+    assert!(budget.allows(&limits, &name, Kind::New, NOW).is_err());
+    assert_eq!(left(&budget, Limit::Orders)[0].orders, 295);
+    assert_eq!(left(&budget, Limit::Failures), []);
+    let json = serde_json::to_value(Limit::ALL).unwrap();
+    assert_eq!(json, serde_json::json!(Limit::ALL.map(Limit::as_str)));
+}
+
+#[test]
 fn each_limit_ends_what_it_counts() {
     let one = |_| names(&["a.example.com"]);
     let (count, exhausted) = until_refused(Kind::Renewal, Outcome::Issued, one);

@@ -4,6 +4,7 @@
 mod bill;
 mod doorway;
 mod error;
+mod kind;
 mod mending;
 mod ordering;
 mod pair;
@@ -33,6 +34,7 @@ use crate::proxy::challenges::Challenges;
 use crate::store::{Store, StoreError, Summary, Version};
 
 pub use error::IssueError;
+pub use kind::FailureKind;
 pub use mending::mend;
 pub use pair::{Pair, ensure_placeholder, put_placeholder_live, read_pair};
 pub(crate) use pair::{files_of, is_for_same};

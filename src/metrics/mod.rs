@@ -1,16 +1,22 @@
 //! What is told to Prometheus: who has something to tell, and the small server that is asked for it.
 
+mod attempts;
+mod certificates;
 mod server;
+mod sightings;
 
 use std::fmt;
 
 use crate::exposition::Page;
 
+pub use attempts::Attempts;
+pub use certificates::{write_budgets, write_certificates};
 pub use server::MetricsServer;
+pub use sightings::{Sighting, Sightings};
 
 type Source = Box<dyn Fn(&mut Page) + Send + Sync>;
 
-/// Everybody who counts something, in the order of the page. Each writes whole families, of names that no other has.
+/// Everybody who counts something, in the order of the page. Each writes whole families, of names that no other has, and may read files.
 #[derive(Default)]
 pub struct Metrics {
     sources: Vec<Source>,

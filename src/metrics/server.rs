@@ -72,8 +72,8 @@ impl MetricsServer {
             tasks.spawn(async move {
                 let _held_until_the_end = place;
                 let service = service_fn(|request| {
-                    let answer = answer(&metrics, &request);
-                    async { Ok::<_, Infallible>(answer) }
+                    let metrics = Arc::clone(&metrics);
+                    async move { Ok::<_, Infallible>(answer(metrics, &request).await) }
                 });
                 let serving = http1::Builder::new()
                     .keep_alive(false)
@@ -87,7 +87,7 @@ impl MetricsServer {
     }
 }
 
-fn answer(metrics: &Metrics, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(metrics: Arc<Metrics>, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let refused = |status, text: &'static str| {
         let mut answer = Response::new(Full::from(text));
         *answer.status_mut() = status;
@@ -105,7 +105,14 @@ fn answer(metrics: &Metrics, request: &Request<Incoming>) -> Response<Full<Bytes
         answer.headers_mut().insert(header::ALLOW, allowed);
         return answer;
     }
-    let mut answer = Response::new(Full::from(metrics.page()));
+    let page = match tokio::task::spawn_blocking(move || metrics.page()).await {
+        Ok(page) => page,
+        Err(error) => {
+            tracing::error!(%error, "metrics can't be told");
+            return refused(StatusCode::INTERNAL_SERVER_ERROR, "see sidedoor's log\n");
+        }
+    };
+    let mut answer = Response::new(Full::from(page));
     let kind = HeaderValue::from_static(exposition::CONTENT_TYPE);
     answer.headers_mut().insert(header::CONTENT_TYPE, kind);
     answer

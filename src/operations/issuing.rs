@@ -16,6 +16,7 @@ use crate::engine::Engine;
 use crate::identifier::AppName;
 use crate::issuance::{self, IssueError, Issued, Job, Urgency};
 use crate::jobs::{every_name, of_lineage};
+use crate::metrics::Sighting;
 use crate::report::Report;
 use crate::store::{Store, StoreError, Summary};
 
@@ -164,6 +165,7 @@ async fn attempt(
     let store = &engine.parts.store;
     let (progress, _in_flight) = engine.progress(&job.name, listener);
     let issued = issuance::issue(&engine.parts, &config, job, seat, &progress).await;
+    engine.attempts.count(issued.as_ref());
     let issued = issued.inspect_err(|error| {
         let Report { what, next_step } = error.report(&config);
         match error.is_too_early() || matches!(error, IssueError::Withdrawn(_)) {
@@ -181,6 +183,11 @@ async fn attempt(
         } => (version, not_after, deployed),
         Issued::StillGood(summary) => return Ok(still_good(store, job, &summary)),
     };
+    if let Deployed::Served(_) = deployed {
+        let at = OffsetDateTime::now_utc();
+        let sightings = &engine.sightings;
+        sightings.saw(&job.name, Sighting { not_after, at });
+    }
     tracing::info!(certificate = %job.name, version, %not_after, "a new certificate is live");
     Ok(Certificate {
         name: job.name.clone(),
@@ -208,6 +215,8 @@ fn still_good(store: &Store, job: &Job, summary: &Summary) -> Certificate {
 
 /// Notes that the task that was to issue it has died, so that the next attempt keeps its distance.
 pub(crate) fn remember_death(engine: &Engine, name: &AppName, died: &JoinError) {
+    let error = IssueError::Died(died.to_string());
+    engine.attempts.count(Err(&error));
     let (parts, config) = (&engine.parts, engine.config());
     let Ok(job) = of_lineage(&parts.store, &config, name, Urgency::due(false)) else {
         return;

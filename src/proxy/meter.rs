@@ -1,13 +1,11 @@
 //! What is counted on the data path, and in which families it is told.
-//!
-//! Plain atomics: counting stands on the path of every request.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::exposition::{Family, Kind, Page};
+use crate::exposition::{Counter, Family, Kind, Page};
 use crate::identifier::AppName;
 
 /// The upper bounds of the latency histogram, in microseconds.
@@ -26,20 +24,6 @@ pub(super) struct Meter {
     pub(super) retries: Counter,
     pub(super) challenges_answered: Counter,
     pub(super) challenges_unknown: Counter,
-}
-
-/// A number that only grows.
-#[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(super) fn count(&self) {
-        self.0.fetch_add(1, Relaxed);
-    }
-
-    fn value(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
 }
 
 /// Counts of one app, or of the requests that belong to none.

@@ -53,6 +53,26 @@ pub enum Why {
     },
 }
 
+impl Why {
+    /// The reason alone, as `--json` names it, too.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::OtherNames => "other-names",
+            Self::Revoked => "revoked",
+            Self::NotLive => "not-live",
+            Self::Window => "window",
+            Self::Alarm { .. } => "alarm",
+            Self::Lifetime { .. } => "lifetime",
+            Self::RenewBefore => "renew-before",
+            Self::BackOff { .. } => "back-off",
+            Self::AskedToWait => "asked-to-wait",
+            Self::Budget { .. } => "budget",
+            Self::Unresolved { .. } => "unresolved",
+        }
+    }
+}
+
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -87,6 +107,39 @@ impl fmt::Display for Why {
                 let verb = if names.len() == 1 { "does" } else { "do" };
                 write!(f, "{} {verb} not resolve yet", names.join(", "))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::Limit;
+
+    #[test]
+    fn a_reason_is_named_as_json_names_it() {
+        for why in [
+            Why::Missing,
+            Why::OtherNames,
+            Why::Revoked,
+            Why::NotLive,
+            Why::Window,
+            Why::Alarm { explanation: None },
+            Why::Lifetime { ignored: None },
+            Why::RenewBefore,
+            Why::BackOff { attempts: 1 },
+            Why::AskedToWait,
+            Why::Budget {
+                exhausted: Exhausted {
+                    limit: Limit::Orders,
+                    of: String::new(),
+                    until: time::OffsetDateTime::UNIX_EPOCH,
+                },
+            },
+            Why::Unresolved { names: Vec::new() },
+        ] {
+            let json = serde_json::to_value(&why).unwrap();
+            assert_eq!(json["reason"], why.reason());
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What has been used up of each CA's limits: `budgets/<directory>.json`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -44,6 +45,16 @@ impl Store {
         .await
     }
 
+    /// What has been used up at this CA, as it was last saved.
+    pub fn budget(&self, directory_url: &str) -> Result<Budget, StoreError> {
+        let path = self.budget_path(&directory_name(directory_url));
+        Ok(read_json(&path)?.unwrap_or_default())
+    }
+
+    fn budget_path(&self, name: &str) -> PathBuf {
+        self.directory.join(format!("budgets/{name}.json"))
+    }
+
     /// Others charge the same CA, in this process and in others: one at a time.
     async fn change_budget<T>(
         &self,
@@ -52,7 +63,7 @@ impl Store {
         change: impl FnOnce(&mut Budget) -> T,
     ) -> Result<T, StoreError> {
         let name = directory_name(directory_url);
-        let path = self.directory.join(format!("budgets/{name}.json"));
+        let path = self.budget_path(&name);
         let _lock = Lock::wait(&self.lock_path("budget", &name), LOCK_LIMIT).await?;
         let known: Option<Budget> = read_json(&path)?;
         let mut budget = known.clone().unwrap_or_default();

@@ -19,6 +19,7 @@ mod hooks;
 mod import;
 mod installed;
 mod issue;
+mod metrics;
 mod names;
 mod operators;
 mod quirks;
