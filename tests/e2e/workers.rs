@@ -10,15 +10,24 @@ use sidedoor::nginx::survey::Surveyor;
 
 use crate::support::{Nginx, Server, eventually};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_workers_of_before_a_signalled_reload_retire_and_others_take_over() {
+fn nginx() -> (Nginx, Commands) {
     let nginx = Nginx::serving([Server::of(&["shop.example"])]);
     let commands = Commands {
         test: nginx.test_command(),
         reload: nginx.reload_command(),
     };
+    (nginx, commands)
+}
+
+fn master(commands: &Commands) -> Master {
     let surveyor = Arc::new(Surveyor::new(commands.test.clone()));
-    let master = Master::new(&commands, surveyor);
+    Master::new(commands, surveyor)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_workers_of_before_a_signalled_reload_retire_and_others_take_over() {
+    let (nginx, commands) = nginx();
+    let master = master(&commands);
     let (before, old) = (master.workers().await, nginx.workers());
     assert_eq!(before.len(), old.len());
     assert!(!before.iter().any(|worker| worker.has_retired()));
@@ -38,13 +47,8 @@ async fn the_workers_of_before_a_signalled_reload_retire_and_others_take_over() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_reloads_in_a_row_the_second_knows_the_workers_of_the_first() {
-    let nginx = Nginx::serving([Server::of(&["shop.example"])]);
-    let commands = Commands {
-        test: nginx.test_command(),
-        reload: nginx.reload_command(),
-    };
-    let surveyor = Arc::new(Surveyor::new(commands.test.clone()));
-    let master = Master::new(&commands, surveyor);
+    let (nginx, commands) = nginx();
+    let master = master(&commands);
     let lock = nginx.prefix().join("lock");
     let (control, serve) = Control::with_master(commands, Some(master), lock);
     let reload = async || match control.apply(Vec::new(), Box::new(|_| {})).await {
