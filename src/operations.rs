@@ -4,6 +4,7 @@ mod account;
 mod delete;
 mod installed;
 mod issuing;
+mod pass;
 mod rehearse;
 mod revoke;
 

@@ -91,12 +91,33 @@ pub enum Note {
         detail: String,
         /// Since the beginning.
         elapsed_ms: u64,
+        /// Whose it is, where there are several.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        among: Option<Among>,
     },
     /// Something worth knowing that is no failure.
     Notice {
         /// One sentence.
         text: String,
+        /// Whose it is, where there are several.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        among: Option<Among>,
     },
+}
+
+/// One of several certificates that are worked on together, and how far all of them were when it was told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Among {
+    /// The lineage.
+    pub certificate: AppName,
+    /// How many they are.
+    pub all: usize,
+    /// How many are there.
+    pub done: usize,
+    /// How many are not.
+    pub failed: usize,
+    /// For how many it is too early.
+    pub waiting: usize,
 }
 
 /// Tells of one certificate's progress. Cheap to clone.
@@ -126,6 +147,7 @@ impl Progress {
             step,
             detail,
             elapsed_ms: milliseconds(elapsed),
+            among: None,
         });
         #[cfg(debug_assertions)]
         crash_if_asked(step);
@@ -135,7 +157,7 @@ impl Progress {
     pub fn notice(&self, text: impl Into<String>) {
         let (certificate, text) = (&self.certificate, text.into());
         tracing::info!(%certificate, "{text}");
-        (self.listener)(Note::Notice { text });
+        (self.listener)(Note::Notice { text, among: None });
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a command prints: its end on standard output, how far it has come and what went wrong on standard error.
 
 mod account;
+mod line;
 
 use std::io::{IsTerminal, Write};
 
@@ -13,7 +14,7 @@ use super::{Exit, exit_of};
 use crate::admin::protocol::{Certificate, Fared, Rehearsal, Reply, RevokedBy};
 use crate::check::{AppCheck, Check, Finding};
 use crate::config::Config;
-use crate::progress::Note;
+use crate::progress::{Among, Note};
 use crate::report::Report;
 use crate::status::{CertificateStatus, Status};
 use crate::telemetry::LogFormat;
@@ -66,14 +67,20 @@ impl Output {
                     step,
                     detail,
                     elapsed_ms,
+                    among,
                 },
                 Notes::Steps,
-            ) => writeln!(out, "{elapsed_ms:>6} ms  {step:<13} {detail}"),
-            (Note::Step { step, .. }, Notes::OneLine) => {
-                write!(out, "\r\x1b[K{step} …").and_then(|()| out.flush())
+            ) => writeln!(out, "{elapsed_ms:>6} ms  {step:<13} {}{detail}", of(among)),
+            (Note::Step { step, among, .. }, Notes::OneLine) => {
+                let line = line::line(*step, among.as_ref());
+                write!(out, "\r\x1b[K{line}").and_then(|()| out.flush())
             }
-            (Note::Notice { text }, Notes::OneLine) => writeln!(out, "\r\x1b[Knote: {text}"),
-            (Note::Notice { text }, Notes::Steps | Notes::Notices) => writeln!(out, "note: {text}"),
+            (Note::Notice { text, among }, Notes::OneLine) => {
+                writeln!(out, "\r\x1b[Knote: {}{text}", of(among))
+            }
+            (Note::Notice { text, among }, Notes::Steps | Notes::Notices) => {
+                writeln!(out, "note: {}{text}", of(among))
+            }
             _ => Ok(()),
         };
     }
@@ -302,6 +309,12 @@ impl Output {
             self.say("no sidecar is running");
         }
     }
+}
+
+/// Whose it is, before what is said of it.
+fn of(among: &Option<Among>) -> String {
+    let certificate = among.as_ref().map(|among| &among.certificate);
+    certificate.map_or_else(String::new, |name| format!("{name}: "))
 }
 
 /// To standard error. Where nobody reads that any more, such as a terminal that was closed, the doors still have to be.

@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 use tokio::task::{JoinError, JoinSet};
 
 use super::Listener;
+use super::pass::{Ended, Pass};
 use crate::admin::protocol::{Certificate, Fared, Reply};
 use crate::agenda::Agenda;
 use crate::config::Config;
@@ -63,13 +64,17 @@ pub(super) async fn renew(
     };
     let (jobs, mut certificates) = look(engine, &config, names, force).await;
     let seats = Seat::convoy(jobs.len());
+    let pass = Pass::over(jobs.len());
     let mut tasks = JoinSet::new();
     let mut names = HashMap::new();
     for (job, seat) in jobs.into_iter().zip(seats) {
-        let (engine, listener) = (Arc::clone(engine), Arc::clone(listener));
+        let (engine, pass) = (Arc::clone(engine), Arc::clone(&pass));
+        let listener = pass.listener(&job.name, listener);
         let name = job.name.clone();
         let task = tasks.spawn(async move {
-            match attempt(&engine, &job, seat, listener).await {
+            let issued = attempt(&engine, &job, seat, listener).await;
+            pass.count(Ended::of(&issued));
+            match issued {
                 // Nobody has asked for this one.
                 Err(IssueError::Withdrawn(_)) if !named => None,
                 issued => Some(fared(&engine, &job, issued)),
@@ -80,6 +85,7 @@ pub(super) async fn renew(
     while let Some(ended) = tasks.join_next().await {
         certificates.extend(ended.unwrap_or_else(|died| {
             let name = names.remove(&died.id())?;
+            pass.count(Ended::Failed);
             remember_death(engine, &name, &died);
             let report = IssueError::Died(died.to_string()).report(&config);
             Some(Fared::Failed { name, report })

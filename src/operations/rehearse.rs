@@ -6,6 +6,7 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 
 use super::Listener;
+use super::pass::{Ended, Pass};
 use crate::admin::protocol::{Rehearsal, Reply};
 use crate::convoy::Seat;
 use crate::engine::Engine;
@@ -49,13 +50,20 @@ pub(super) async fn several(
     };
     // All at once, so that their doors share a reload.
     let seats = Seat::convoy(names.len());
+    let pass = Pass::over(names.len());
     let rehearsals = names.into_iter().zip(seats).map(|(name, seat)| {
         let job = of_lineage(store, &config, &name, Urgency::Insisted);
+        let (pass, listener) = (Arc::clone(&pass), pass.listener(&name, listener));
         async move {
-            match job {
-                Ok(job) => rehearse(engine, &job, seat, listener).await,
+            let rehearsal = match job {
+                Ok(job) => rehearse(engine, &job, seat, &listener).await,
                 Err(report) => Rehearsal::Failed { name, report },
-            }
+            };
+            pass.count(match rehearsal {
+                Rehearsal::Done { .. } => Ended::Done,
+                Rehearsal::Failed { .. } => Ended::Failed,
+            });
+            rehearsal
         }
         .boxed()
     });

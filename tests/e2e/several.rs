@@ -68,6 +68,19 @@ fn different_apps_each_get_their_certificate_through_the_sidecar() {
 }
 
 #[test]
+fn who_renews_several_through_the_sidecar_hears_which_one_is_how_far() {
+    let (_app, _nginx, _pebble, sidedoor) = a_street_of_shops();
+    // So that the sidecar has nothing to do, and the command doesn't find anything done meanwhile.
+    sidedoor.call(["renew"]).succeeded();
+    let _sidecar = sidedoor.run();
+    let told = sidedoor.call(["renew", "--force", "-v"]).succeeded().stderr;
+    for name in APPS {
+        let step = format!(" certificate   {name}: ");
+        assert!(told.contains(&step), "{step} not in\n{told}");
+    }
+}
+
+#[test]
 fn the_same_app_gets_one_certificate_and_every_command_succeeds() {
     let shop = Shop::plain();
     for outcome in at_once(&shop.sidedoor, &["shop"; 4]) {
