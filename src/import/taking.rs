@@ -11,7 +11,6 @@ use super::{
 use crate::acme::{AccountKeyError, Credentials};
 use crate::certificate::{Chain, PrivateKey};
 use crate::config::{Config, Directory};
-use crate::files::Entry;
 use crate::identifier::{AppName, Identifier};
 use crate::issuance::{Pair, files_of, is_for_same, read_pair};
 use crate::report::Report;
@@ -166,13 +165,7 @@ fn take_as(
     }
     store.save_lineage(name, &lineage)?;
     store.forget_next_key(name)?;
-    let link = store.live_link(name);
-    let placed = Entry::Link(store.live_target(name, version)).keep(&link);
-    placed.map_err(|source| StoreError::Io {
-        verb: "written",
-        path: link,
-        source,
-    })?;
+    store.point_live_to(name, version)?;
     Ok(Taken::Over { version })
 }
 

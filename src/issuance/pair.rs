@@ -7,7 +7,6 @@ use time::OffsetDateTime;
 
 use super::IssueError;
 use crate::certificate::{Chain, PrivateKey, placeholder};
-use crate::files::Entry;
 use crate::identifier::{AppName, Identifier};
 use crate::schedule;
 use crate::store::{Saved, Store, StoreError, Summary, Version};
@@ -91,14 +90,7 @@ pub fn put_placeholder_live(
 ) -> Result<(), IssueError> {
     let (key, chain) = placeholder(identifiers, OffsetDateTime::now_utc())?;
     let version = store.save_placeholder(name, &files_of(&key, &chain))?;
-    let link = store.live_link(name);
-    let placed = Entry::Link(store.live_target(name, version)).place(&link);
-    placed.map_err(|source| StoreError::Io {
-        verb: "written",
-        path: link,
-        source,
-    })?;
-    Ok(())
+    Ok(store.point_live_to(name, version)?)
 }
 
 /// The files of a version.
