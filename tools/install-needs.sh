@@ -20,7 +20,7 @@ test) needs="nginx:nginx pebble:pebble pebble-challtestsrv:pebble cc:gcc
     certbot:certbot lego:lego dehydrated:dehydrated" ;;
 demo) needs="nginx:nginx pebble:pebble pebble-challtestsrv:pebble cc:gcc" ;;
 bench) needs="nginx:nginx pebble:pebble pebble-challtestsrv:pebble cc:gcc
-    certbot:certbot lego:lego dehydrated:dehydrated uacme:uacme caddy:caddy" ;;
+    certbot:certbot lego:lego dehydrated:dehydrated uacme:uacme caddy:caddy time:time" ;;
 fuzz) needs="cc:gcc c++:g++" ;;
 *) say "install-needs.sh: test, demo, bench or fuzz, not $purpose"; exit 2 ;;
 esac
