@@ -260,14 +260,7 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
-
-    fn parse(text: &str) -> Result<Config, Vec<String>> {
-        match Config::parse(Path::new("/etc/sidedoor/sidedoor.toml"), text) {
-            Ok(config) => Ok(config),
-            Err(error) => Err(error.to_string().lines().map(str::to_owned).collect()),
-        }
-    }
+    use crate::config::tests::parse;
 
     #[test]
     fn what_an_upstream_shows_is_verified_unless_told_otherwise() {

@@ -81,16 +81,7 @@ impl Display for Listen {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
-    use crate::config::Config;
-
-    fn parse(text: &str) -> Result<Config, Vec<String>> {
-        match Config::parse(Path::new("/etc/sidedoor/sidedoor.toml"), text) {
-            Ok(config) => Ok(config),
-            Err(error) => Err(error.to_string().lines().map(str::to_owned).collect()),
-        }
-    }
+    use crate::config::tests::parse;
 
     #[test]
     fn one_address_may_ask_for_the_proxy_protocol_and_doors_lead_to_another() {

@@ -1,6 +1,7 @@
 use super::*;
 
-fn parse(text: &str) -> Result<Config, Vec<String>> {
+/// A configuration, or each of its mistakes.
+pub(super) fn parse(text: &str) -> Result<Config, Vec<String>> {
     match Config::parse(Path::new("/etc/sidedoor/sidedoor.toml"), text) {
         Ok(config) => Ok(config),
         Err(ConfigError::Mistakes(mistakes)) => {
